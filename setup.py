@@ -1,0 +1,46 @@
+"""Metadata, entry points and dependencies of ``orch``; every tool is configured in ``pyproject.toml``."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Each line is defended in docs/design.md, "Dependencies".
+RUNTIME = [
+    "click>=8.1",
+    "google-crc32c>=1.6",
+    "numpy>=2.0",
+    "pandas>=2.2",
+    "platformdirs>=4",
+    "pyarrow>=17",
+    "pydantic>=2.10",
+    "rich>=13",
+    "ruamel.yaml>=0.18",
+    "scipy>=1.13",
+    "submitit>=1.5.2",
+    "tensorboard>=2.17",
+    "torch>=2.6",
+]
+TEST = ["hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.6"]
+LINT = ["import-linter>=2", "mypy>=1.11", "pandas-stubs", "ruff>=0.6", "scipy-stubs"]
+
+setup(
+    name="orch",
+    version="0.1.0",
+    description="Slurm/LSF experiment orchestrator for people who train many small models",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["orchestrator*", "experiments*", "export*"]), "r_plots", "jobs"],
+    package_data={"orchestrator": ["py.typed"], "export": ["py.typed"], "r_plots": ["*.R"], "jobs": ["*.yaml"]},
+    install_requires=RUNTIME,
+    extras_require={"test": TEST, "lint": LINT},
+    entry_points={
+        "console_scripts": ["orch = orchestrator.cli.main:main"],
+        "orchestrator.experiments": [
+            "arithmetic.single_layer = experiments.arithmetic.params:SINGLE_LAYER",
+        ],
+    },
+)
