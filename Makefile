@@ -1,0 +1,53 @@
+# One command for each chore; CONTRIBUTING.md lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo smoke test lint format lock bench-lanes bench-grid bench-start clean
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+setup: $(VENV)/.installed   ## a virtual environment with everything pinned in constraints.txt
+
+$(VENV)/.installed: setup.py constraints.txt tools/setup.sh
+	tools/setup.sh $(PYTHON) $(VENV)
+	@touch $@
+
+demo: setup      ## train the demo grid, export, draw; prints where the figure is
+	@tools/debian.sh figures compiler || true
+	$(BIN)/orch run jobs/demo.yaml
+
+smoke: setup     ## the demo, shortened: seconds instead of minutes
+	$(BIN)/orch run jobs/smoke.yaml
+
+test: setup      ## every test
+	@tools/debian.sh figures compiler || true
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+lint: setup      ## style, types, and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup    ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup      ## resolve setup.py's dependencies again and rewrite constraints.txt
+	tools/lock.sh $(BIN)
+
+bench-lanes: setup   ## lanes beside one process per run (takes about half an hour on two cores)
+	$(BIN)/python benchmarks/bench_lanes.py
+
+bench-grid: setup    ## expansion, validation and hashing of 10^5 and 10^6 runs
+	$(BIN)/python benchmarks/bench_grid.py
+
+bench-start: setup   ## start-up of orch --help and orch status above a bare interpreter
+	$(BIN)/python benchmarks/bench_start.py
+
+clean:           ## remove what make and the tools have written, but no study
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
