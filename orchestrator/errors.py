@@ -42,9 +42,7 @@ class UserError(Exception):
         What the command returns.
     """
 
-    def __init__(
-        self, message: str, *, places: tuple[Place, ...] = (), exit_code: ExitCode = ExitCode.USAGE
-    ) -> None:
+    def __init__(self, message: str, *, places: tuple[Place, ...] = (), exit_code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(message)
         self.message = message
         self.places = places

@@ -186,7 +186,9 @@ def absent_values(params: type[Group]) -> dict[str, Leaf]:
 
 def flatten(values: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Leaf]:
     """Flatten validated parameters into ``{dotted path: leaf}``; an absent group is a ``None`` leaf of its own name."""
-    items = values.items() if isinstance(values, Mapping) else ((k, getattr(values, k)) for k in type(values).model_fields)
+    items = (
+        values.items() if isinstance(values, Mapping) else ((k, getattr(values, k)) for k in type(values).model_fields)
+    )
     leaves: dict[str, Leaf] = {}
     for name, value in items:
         if isinstance(value, (BaseModel, Mapping)):

@@ -1,7 +1,7 @@
 """Run ids: BLAKE2b-80 over a frozen encoding of a run's resolved parameters.
 
-A run's parameters are encoded as *leaves*: pairs of a dotted path (``l1.start``) and an encoded value, in sorted order of
-the path. Because a leaf's bytes depend on nothing but its own value, a grid can encode each axis value once and
+A run's parameters are encoded as *leaves*: pairs of a dotted path (``l1.start``) and an encoded value, in sorted order
+of the path. Because a leaf's bytes depend on nothing but its own value, a grid can encode each axis value once and
 assemble a run's encoding from such fragments. The encoding is frozen: ``tests/test_identity.py`` holds golden ids.
 """
 
@@ -44,10 +44,9 @@ def encode(value: Leaf) -> bytes:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a finite number")
-        if value.is_integer() and abs(value) < 2**53:
-            value = int(value)
-        else:
+        if not value.is_integer():
             return b"d" + repr(value).encode()
+        value = int(value)
     if isinstance(value, int):
         return b"i%d" % value
     if isinstance(value, str):
