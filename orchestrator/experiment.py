@@ -27,7 +27,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 
 from orchestrator.errors import UserError, nearest
@@ -58,10 +58,26 @@ class Absent:
     value: Leaf
 
 
+def _lists_for_tuples(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_lists_for_tuples(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: _lists_for_tuples(value) for key, value in schema.items() if key != "metadata"}
+    if "metadata" in schema:
+        changed["metadata"] = schema["metadata"]
+    return changed | {"strict": False} if schema.get("type") == "tuple" else changed
+
+
 class Group(BaseModel):
     """A group of parameters. Strict: unknown keys, wrong types and non-finite numbers are errors."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """Let a list stand for a tuple: YAML and JSON know no tuples, and strict mode would refuse every list."""
+        return _lists_for_tuples(handler(source))
 
 
 class ExperimentParams(Group):
@@ -71,7 +87,15 @@ class ExperimentParams(Group):
 
 
 Params = ExperimentParams
-Form = Literal["lanes", "run"]
+Form = Literal["lanes", "run", "command"]
+
+
+class CommandParams(ExperimentParams):
+    """The parameters of a grid that runs a command: the template, and whatever names the grid sets, untyped."""
+
+    model_config = ConfigDict(extra="allow")
+
+    command: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class Experiment:
     version
         Raise it when the same parameters mean another computation: all ids change.
     form
-        Whether ``train`` takes stacked lanes or a single run.
+        Whether ``train`` takes stacked lanes or a single run; ``"command"`` is :data:`COMMAND` only.
     cadence
         Name of the parameter that holds the log interval in steps, if the experiment has one: checkpoints fall on it.
     steps
@@ -111,6 +135,10 @@ class Experiment:
         module, _, name = self.train.partition(":")
         function: Callable[[Any], None] = getattr(importlib.import_module(module), name)
         return function
+
+
+COMMAND = Experiment("command", params=CommandParams, train="", form="command")
+"""The experiment of every grid with a ``command:``; the template is the leaf ``command`` of the identity."""
 
 
 def installed() -> dict[str, str]:
@@ -153,24 +181,23 @@ def find(name: str, project: Path | None = None) -> Experiment:
 # --- leaves -----------------------------------------------------------------------------------------------------------
 
 
-def group_of(annotation: Any) -> type[Group] | None:
-    """Return the group class that an annotation holds (``Ramp``, ``Ramp | None``), if it holds one."""
+def groups_of(annotation: Any) -> list[type[Group]]:
+    """Return the group classes that an annotation holds: one for ``Ramp | None``, several for a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, Group):
-        return annotation
-    for argument in get_args(annotation):
-        found = group_of(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [group for argument in get_args(annotation) for group in groups_of(argument)]
 
 
 def fields(params: type[Group], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Walk the leaves of a parameter class as (dotted path, field); a group's own leaves follow in place of it."""
+    """Walk the leaves of a parameter class as (dotted path, field); a group's own leaves follow in place of it.
+
+    A path that several members of a tagged union share comes once for each of them.
+    """
     for name, info in params.model_fields.items():
-        group = group_of(info.annotation)
-        if group is None:
+        groups = groups_of(info.annotation)
+        if not groups:
             yield prefix + name, info
-        else:
+        for group in groups:
             yield from fields(group, f"{prefix}{name}.")
 
 
@@ -186,11 +213,10 @@ def absent_values(params: type[Group]) -> dict[str, Leaf]:
 
 def flatten(values: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Leaf]:
     """Flatten validated parameters into ``{dotted path: leaf}``; an absent group is a ``None`` leaf of its own name."""
-    items = (
-        values.items() if isinstance(values, Mapping) else ((k, getattr(values, k)) for k in type(values).model_fields)
-    )
+    if isinstance(values, BaseModel):
+        values = {name: getattr(values, name) for name in type(values).model_fields} | (values.model_extra or {})
     leaves: dict[str, Leaf] = {}
-    for name, value in items:
+    for name, value in values.items():
         if isinstance(value, (BaseModel, Mapping)):
             leaves.update(flatten(value, f"{prefix}{name}."))
         else:
