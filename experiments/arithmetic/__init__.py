@@ -1,0 +1,1 @@
+"""Neural arithmetic modules that learn exact arithmetic: see ``docs/papers/arithmetic.md``."""
