@@ -1,14 +1,14 @@
 """NumPy's legacy generator (MT19937) for many lanes at once, as elementwise tensor operations.
 
-The research code draws its training data from one ``numpy.random.RandomState`` per run. Drawing those numbers on the host,
-lane by lane, costs more than training on them. The recurrence of the generator,
+The research code draws its training data from one ``numpy.random.RandomState`` per run. Drawing those numbers on the
+host, lane by lane, costs more than training on them. The recurrence of the generator,
 
     x[k + 624] = x[k + 397] ^ twist(x[k] & 0x80000000 | x[k + 1] & 0x7fffffff)
 
-(M. Matsumoto, T. Nishimura, ACM TOMACS 8(1), 1998), only looks back, and it is the same at every position. So a lane's
-state is kept as a *window*: the next 624 words of its sequence, untempered, wherever in NumPy's blocks of 624 they begin.
-Lanes that have drawn different amounts then advance together, 227 words at a time, and the drawing compiles into the
-training step. Bit for bit NumPy's doubles (``tests/lanes/test_mt19937.py``).
+(M. Matsumoto, T. Nishimura, ACM TOMACS 8(1), 1998), only looks back, and it is the same at every position. So a
+lane's state is kept as a *window*: the next 624 words of its sequence, untempered, wherever in NumPy's blocks of 624
+they begin. Lanes that have drawn different amounts then advance together, 227 words at a time, and the drawing compiles
+into the training step. Bit for bit NumPy's doubles (``tests/lanes/test_mt19937.py``).
 
 Words are int32 tensors that hold the bits of uint32 words; lanes are on the last axis.
 """
@@ -77,7 +77,7 @@ def advance(window: Tensor, count: int) -> tuple[Tensor, Tensor]:
             if low < high:
                 found.append(part[low:high])
             position += len(part)
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return found[0] if len(found) == 1 else torch.cat(found or [window[:0]])
 
     for made in range(0, count, REACH):
         more = min(REACH, count - made)
