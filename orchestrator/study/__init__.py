@@ -1,0 +1,1 @@
+"""The study directory: the only room that knows a file name."""

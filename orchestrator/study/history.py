@@ -1,0 +1,257 @@
+"""The fold: from the chain and all journals to what is known of each run. Pure; nothing is read from the disk here.
+
+What counts is decided by order alone. Submissions are folded in the order of the chain and incarnations in the order of
+their numbers. A later attempt's ``restored`` record cuts everything before it: an earlier verdict, failure or
+checkpoint beyond the restored step counts no more. Until a successor has recorded what it restored, what its
+predecessor wrote still counts, for the successor will begin from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import policy
+from orchestrator.states import RUN_STATES, FailureClass, RunState, failure_of
+from orchestrator.study.journal import IncarnationLog
+from orchestrator.study.records import Damage, Submission
+
+NEVER = -1
+"""The step of a run that has none."""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What the study knows of one run.
+
+    Parameters
+    ----------
+    n, task, k
+        The owner: the highest submission that names the run, its task there, and that task's last incarnation
+        (0: none began).
+    lane, width
+        The run's index in that task, and the number of the task's runs.
+    outcome
+        The verdict that counts, or None.
+    failure, message, signature
+        The class of the last failure that counts, and what was said; None where there is none.
+    step
+        The last step known; -1 for none.
+    saved
+        The step of the newest checkpoint that counts; -1 for none.
+    attempts
+        How many incarnations began to train it.
+    used
+        Failures by class since the budget last started anew.
+    code
+        Digest of the experiment's sources of the last attempt, which is the verdict's where there is one.
+    engine
+        The engine's record of the last attempt.
+    open
+        Whether the owner began and has not said that it ended.
+    cancelled
+        Whether a cancel order stands.
+    """
+
+    n: int = 0
+    task: str = ""
+    k: int = 0
+    lane: int = 0
+    width: int = 0
+    outcome: str | None = None
+    failure: FailureClass | None = None
+    message: str = ""
+    signature: str = ""
+    step: int = NEVER
+    saved: int = NEVER
+    attempts: int = 0
+    used: dict[str, int] = field(default_factory=dict)
+    code: str = ""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    open: bool = False
+    cancelled: bool = False
+
+    def count(self, failure: FailureClass, *, progress: bool) -> None:
+        """Count a failure; an attempt that got further clears the transient ones first."""
+        if progress:
+            self.used = {name: times for name, times in self.used.items() if name not in policy.TRANSIENT}
+        self.used[failure] = self.used.get(failure, 0) + 1
+
+
+@dataclass
+class History:
+    """What the study knows, run by run.
+
+    Parameters
+    ----------
+    runs
+        Raw id to record, for every run that an entry of the chain names.
+    damaged
+        What could not be read.
+    last
+        The highest number of the chain; the next entry is ``last + 1``.
+    generation
+        The newest complete generation of the grid (0: none).
+    asked
+        Raw ids of that generation's points, end to end.
+    """
+
+    runs: dict[bytes, RunRecord] = field(default_factory=dict)
+    damaged: list[Damage] = field(default_factory=list)
+    last: int = 0
+    generation: int = 0
+    asked: bytes = b""
+
+    def state(self, run: bytes, alive: Container[str], retries: int = 2) -> RunState:
+        """Say what a run is.
+
+        Parameters
+        ----------
+        run
+            Raw id.
+        alive
+            Names of the tasks that a scheduler still lists (``orchestrator.submit.alive_tasks``).
+        retries
+            The budget that the grid's resources set.
+        """
+        record = self.runs.get(run)
+        return "waiting" if record is None else state_of(record, alive, retries)
+
+    def counts(self, ids: Iterable[bytes], alive: Container[str], retries: int = 2) -> dict[RunState, int]:
+        """Count distinct runs by state; the parts add up to the number of distinct ids."""
+        counts: dict[RunState, int] = dict.fromkeys(RUN_STATES, 0)
+        for run in set(ids):
+            counts[self.state(run, alive, retries)] += 1
+        return counts
+
+
+def state_of(record: RunRecord, alive: Container[str], retries: int) -> RunState:
+    """Say what a run with a record is; see :meth:`History.state`."""
+    if record.outcome is not None:
+        return "done"
+    if record.cancelled or not record.n:
+        return "cancelled" if record.cancelled else "waiting"
+    if record.failure is not None:
+        return "failed" if policy.decide(record.failure, record.used, retries).action == "stop" else "waiting"
+    if record.task in alive:
+        return "live"
+    return "failed" if lost(record, retries).action == "stop" else "lost"
+
+
+def lost(record: RunRecord, retries: int) -> policy.Decision:
+    """Decide about a run whose task is gone without a word; this loss is not counted in its record yet."""
+    used = record.used | {"lost": record.used.get("lost", 0) + 1}
+    return policy.decide("lost", used, retries)
+
+
+def fold(
+    chain: Iterable[Submission],
+    ids_of: Callable[[int], Sequence[bytes]],
+    logs_of: Callable[[str, int], Sequence[IncarnationLog]],
+) -> History:
+    """Fold the chain and the journals.
+
+    Parameters
+    ----------
+    chain
+        Entries in the order of their numbers.
+    ids_of
+        From a generation to the raw ids of its points.
+    logs_of
+        From a task's name and its number of runs to its incarnations' logs, in order.
+    """
+    history = History()
+    runs = history.runs
+    for entry in chain:
+        history.last = entry.n
+        if entry.kind == "cancel":
+            _cancel(runs, entry, ids_of)
+            continue
+        points = ids_of(entry.generation)
+        rerun, reset = (frozenset(_positions(spans)) for spans in (entry.rerun, entry.reset))
+        for spec in entry.tasks:
+            records = []
+            for lane, position in enumerate(spec.indices()):
+                run = points[position]
+                record = runs.get(run)
+                if record is None:
+                    runs[run] = record = RunRecord()
+                else:
+                    _hand_over(record, fresh=position in rerun, reset=position in reset)
+                record.n, record.task, record.lane, record.width = entry.n, spec.name, lane, spec.count
+                records.append(record)
+            logs = logs_of(spec.name, len(records))
+            for at, log in enumerate(logs):
+                _attempt(records, log, entry.source, last=at == len(logs) - 1)
+                history.damaged.extend(log.damage)
+    return history
+
+
+def _positions(spans: Iterable[Sequence[int]]) -> Iterable[int]:
+    for start, stop, step in spans:
+        yield from range(start, stop, step)
+
+
+def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[int], Sequence[bytes]]) -> None:
+    """Mark runs as cancelled. ``"all"`` takes in what was asked for and never submitted: later waves must not come."""
+    named = {*runs, *ids_of(entry.generation)} if entry.cancel == "all" else entry.cancelled()
+    for run in named:
+        record = runs.get(run)
+        if record is None:
+            runs[run] = record = RunRecord()
+        record.cancelled = record.outcome is None
+
+
+def _hand_over(record: RunRecord, *, fresh: bool, reset: bool) -> None:
+    """Note that a later submission names the run."""
+    if record.n and record.outcome is None and record.failure is None and not record.cancelled:
+        # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could.
+        record.count("lost", progress=False)
+    if fresh:
+        record.outcome, record.step, record.saved = None, NEVER, NEVER
+    if fresh or reset:
+        record.used = {}
+    if fresh or reset or record.failure is not None:
+        record.failure, record.message, record.signature = None, "", ""
+    record.cancelled, record.open, record.k = False, False, 0
+
+
+def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, last: bool) -> None:
+    """Fold one incarnation into the records of its task's runs."""
+    code = source or str(log.begin.get("code", ""))
+    saved: list[int | None] = [None] * len(records)
+    for _, lanes, steps in log.checkpoints:
+        for lane, step in zip(lanes, steps, strict=True):
+            saved[lane] = step
+    # The last incarnation may still be at work; one that has a successor and said nothing was lost.
+    ended = log.end if log.end is not None or last else "lost"
+    failure = failure_of(ended) if ended is not None else None
+    for record, restored, progress, checkpoint, verdict, failed in zip(
+        records, log.restored, log.progress, saved, log.verdicts, log.failures, strict=True
+    ):
+        record.k, record.open = log.k, log.end is None
+        if restored is not None:
+            record.outcome, record.failure, record.message, record.signature = None, None, "", ""
+            record.step = record.saved = restored
+            record.attempts += 1
+        if record.outcome is not None and verdict is None:
+            continue
+        begun = record.saved
+        if checkpoint is not None:
+            record.saved = checkpoint
+            record.step = max(record.step, checkpoint)
+        if progress is not None:
+            record.step = max(record.step, progress)
+        if restored is not None or verdict is not None or failed is not None:
+            record.code, record.engine = code, log.engine
+        if verdict is not None:
+            record.outcome, record.step = verdict
+            record.failure, record.message, record.signature = None, "", ""
+        elif failed is not None:
+            record.failure = failure_of(str(failed["class"])) or "lost"
+            record.message, record.signature = str(failed.get("message", "")), str(failed.get("signature", ""))
+            record.count(record.failure, progress=record.saved > begun)
+        elif failure is not None:
+            record.failure, record.message = failure, f"the task ended: {ended}"
+            record.count(failure, progress=record.saved > begun)

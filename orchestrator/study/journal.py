@@ -1,0 +1,143 @@
+"""Reading journals: what each incarnation said, damaged lines skipped and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.study.incarnation import HEARTBEAT, JOURNAL
+from orchestrator.study.records import Damage
+from orchestrator.study.spans import from_spans, per_lane
+
+Record = dict[str, Any]
+
+
+@dataclass
+class IncarnationLog:
+    """What one incarnation wrote, by lane (index among the task's runs).
+
+    Parameters
+    ----------
+    task, n, k, path
+        The task, its submission, the number of the incarnation, and its folder.
+    begin, engine
+        The records of these kinds, without their kind; empty if absent.
+    restored, progress
+        For each lane the step it began from, and the last step it told of; None where it said nothing.
+    checkpoints
+        In order: file name, lanes by column, their steps.
+    verdicts
+        For each lane: outcome and step, or None.
+    failures
+        For each lane: the ``failed`` record, or None.
+    end
+        The reason it gave when it ended; None if it still runs or died.
+    records
+        The records as they stand, in order; only where asked for.
+    damage
+        Lines that could not be read.
+    """
+
+    task: str
+    n: int
+    k: int
+    path: Path
+    begin: Record = field(default_factory=dict)
+    engine: Record = field(default_factory=dict)
+    restored: list[int | None] = field(default_factory=list)
+    progress: list[int | None] = field(default_factory=list)
+    checkpoints: list[tuple[str, list[int], list[int]]] = field(default_factory=list)
+    verdicts: list[tuple[str, int] | None] = field(default_factory=list)
+    failures: list[Record | None] = field(default_factory=list)
+    end: str | None = None
+    records: list[Record] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
+
+
+def read_log(task: str, k: int, path: Path, count: int, *, keep_records: bool = False) -> IncarnationLog:
+    """Read the journal of incarnation ``k`` of a task of ``count`` runs; a missing file reads as nothing said."""
+    log = IncarnationLog(task, int(task.partition("-")[0]), k, path)
+    log.restored, log.progress = [None] * count, [None] * count
+    log.verdicts, log.failures = [None] * count, [None] * count
+    file = path / JOURNAL
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return log
+    except OSError as error:
+        log.damage.append(Damage(str(file), 0, str(error)))
+        return log
+    # What follows the last line break is a record that is being written, or never was.
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+            _apply(log, record)
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+            log.damage.append(Damage(str(file), number, f"not a record ({type(error).__name__})"))
+            continue
+        if keep_records:
+            log.records.append(record)
+    return log
+
+
+def read_heartbeat(path: Path) -> int | None:
+    """Return the counter of an incarnation's heartbeat, or None if there is none to be read."""
+    try:
+        return int((path / HEARTBEAT).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _apply(log: IncarnationLog, record: Record) -> None:
+    kind = record["t"]
+    if kind in ("progress", "restored"):
+        target = log.progress if kind == "progress" else log.restored
+        for place, steps in _lanes(record, len(target)):
+            target[place] = steps
+    elif kind == "checkpoint":
+        lanes = from_spans(record["lanes"])
+        if lanes and max(lanes) >= len(log.restored):
+            raise ValueError("no such lane")
+        log.checkpoints.append((str(record["file"]), lanes, per_lane(record["steps"], len(lanes))))
+    elif kind == "verdict":
+        outcome = str(record["outcome"])
+        for place, steps in _lanes(record, len(log.verdicts)):
+            log.verdicts[place] = [(outcome, step) for step in steps]
+    elif kind == "failed":
+        kept = {name: value for name, value in record.items() if name not in ("t", "lanes")}
+        str(kept["class"])
+        for place, steps in _lanes(record | {"steps": 0}, len(log.failures)):
+            log.failures[place] = [kept] * len(steps)
+    elif kind == "end":
+        log.end = str(record["reason"])
+    elif kind in ("begin", "engine"):
+        setattr(log, kind, {name: value for name, value in record.items() if name != "t"})
+    elif not isinstance(kind, str):
+        raise TypeError("a record's kind is a word")
+
+
+def _lanes(record: Mapping[str, Any], count: int) -> list[tuple[slice, list[int]]]:
+    """Return a record's lanes as slices with their steps: assigning a slice costs next to nothing per lane.
+
+    The whole record is checked before any of it is used.
+    """
+    places: list[slice] = []
+    sizes: list[int] = []
+    for start, stop, step in record["lanes"]:
+        indices = range(start, stop, step)
+        if start < 0 or step <= 0 or (indices and indices[-1] >= count):
+            raise ValueError("no such lane")
+        places.append(slice(start, stop, step))
+        sizes.append(len(indices))
+    steps = per_lane(record["steps"], sum(sizes))
+    parts: list[tuple[slice, list[int]]] = []
+    at = 0
+    for place, size in zip(places, sizes, strict=True):
+        parts.append((place, steps[at : at + size]))
+        at += size
+    return parts

@@ -1,0 +1,552 @@
+"""The study directory. Every file in it has exactly one writer for ever; see docs/design.md, "The study directory"."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import identity
+from orchestrator.errors import UserError, nearest
+from orchestrator.study import atomic
+from orchestrator.study import code as sources
+from orchestrator.study.history import History, fold
+from orchestrator.study.incarnation import Incarnation
+from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
+from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
+
+if TYPE_CHECKING:
+    from orchestrator.points import Points
+
+ROOT_VARIABLE = "ORCH_ROOT"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_GENERATION = re.compile(r"grid\.(\d+)\.(json|yaml)")
+_ENTRY = re.compile(r"(\d+)\.json")
+_JOB = re.compile(r"(\d+)\.job-[0-9a-f]+\.json")
+
+
+def studies_root(root: str | Path | None = None) -> Path:
+    """Return the folder of all studies: ``root``, else ``$ORCH_ROOT``, else ``runs`` in the current folder."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or "runs").absolute()
+
+
+class Generation:
+    """One version of a study's grid.
+
+    Parameters
+    ----------
+    g
+        Its number, from 1.
+    folder
+        The study's folder.
+    """
+
+    def __init__(self, g: int, folder: Path) -> None:
+        self.g = g
+        self._stem = folder / f"grid.{g}"
+
+    @cached_property
+    def text(self) -> str:
+        """The grid file as it was submitted."""
+        return Path(f"{self._stem}.yaml").read_text(encoding="utf-8")
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the grid resolved to: experiment, version, form, overrides, resources, export, figures, created."""
+        info: dict[str, Any] = json.loads(Path(f"{self._stem}.json").read_bytes())
+        return info
+
+    @cached_property
+    def ids(self) -> bytes:
+        """Raw run ids of all points, ``identity.ID_BYTES`` each, end to end, in grid order."""
+        return Path(f"{self._stem}.ids").read_bytes()
+
+    @cached_property
+    def runs(self) -> list[bytes]:
+        """Raw run id of each point."""
+        size, ids = identity.ID_BYTES, self.ids
+        return [ids[at : at + size] for at in range(0, len(ids), size)]
+
+    @cached_property
+    def points(self) -> Points:
+        """The points with all their parameters and labels."""
+        from orchestrator.points import Points
+
+        return Points.load(self.info["points"], self.ids)
+
+
+class Study:
+    """A study on the disk. Holds no open file and no lock; any number of processes may have one.
+
+    Parameters
+    ----------
+    path
+        The study's folder. Use :meth:`open` or :meth:`create`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self._entries: dict[int, Submission] = {}
+        self._generations: dict[int, Generation] = {}
+
+    # --- which study ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, name: str | Path, root: str | Path | None = None) -> Study:
+        """Open a study by its name, or by its path.
+
+        Raises
+        ------
+        UserError
+            If there is no such study.
+        """
+        folder = studies_root(root)
+        for path in (folder / name, Path(name).absolute()):
+            if (path / "submissions").is_dir():
+                return cls(path)
+        known = cls.names(root)
+        there = f"there are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}." if known else "it has none."
+        raise UserError(f"there is no study {str(name)!r} in {folder}; {there}{nearest(str(name), known)}")
+
+    @classmethod
+    def create(cls, root: str | Path | None, name: str) -> Study:
+        """Open a study of this name, made if it does not exist.
+
+        Raises
+        ------
+        UserError
+            If the name cannot be that of a folder, or the folder cannot be written.
+        """
+        if not NAME.fullmatch(name):
+            raise UserError(
+                f"{name!r} cannot name a study: use letters, digits, dots, dashes and underscores, beginning with a "
+                "letter or a digit"
+            )
+        path = studies_root(root) / name
+        try:
+            for part in ("owners", "tasks", "events", "code", "submissions"):
+                atomic.make_folder(path / part)
+        except OSError as error:
+            raise UserError(f"the study's folder {path} cannot be written: {error.strerror}") from error
+        return cls(path)
+
+    @staticmethod
+    def names(root: str | Path | None = None) -> list[str]:
+        """Return the names of all studies in a folder."""
+        folder = studies_root(root)
+        return sorted(path.parent.name for path in folder.glob("*/submissions"))
+
+    # --- generations of the grid ------------------------------------------------------------------------------------
+
+    def generation(self, g: int | None = None) -> Generation | None:
+        """Return generation ``g`` of the grid, or the newest complete one."""
+        if g is None:
+            g = max(self._numbers(_GENERATION, self.path, ".json"), default=0)
+        if g not in self._generations:
+            if not (self.path / f"grid.{g}.json").exists():
+                return None
+            self._generations[g] = Generation(g, self.path)
+        return self._generations[g]
+
+    def publish_generation(self, text: str, info: Mapping[str, Any], points: Points) -> int:
+        """Publish a generation of the grid and return its number: the newest one's if that says the same.
+
+        Parameters
+        ----------
+        text
+            The grid file.
+        info
+            What it resolved to (see :attr:`Generation.info`); the points are added here.
+        points
+            All points of the grid.
+        """
+        ids = bytes(points.ids)
+        whole = json.loads(json.dumps({"schema": 1, "study": self.name, **info, "points": points.dump()}))
+        newest = self.generation()
+        if newest and newest.text == text and newest.ids == ids and _same(newest.info, whole):
+            return newest.g
+        g = max(self._numbers(_GENERATION, self.path), default=0)
+        while True:
+            g += 1
+            try:
+                atomic.publish(self.path / f"grid.{g}.yaml", text.encode())
+            except FileExistsError:
+                continue  # claimed by another process, or by one that died
+            break
+        atomic.publish(self.path / f"grid.{g}.ids", ids)
+        atomic.publish(self.path / f"grid.{g}.json", json.dumps(whole).encode())
+        newest = self.generation()
+        if newest is not None:
+            atomic.replace(self.path / "grid.yaml", newest.text.encode())
+        return g
+
+    # --- the chain --------------------------------------------------------------------------------------------------
+
+    def chain(self) -> list[Submission]:
+        """Return the entries of the chain in order. An entry that cannot be read is left out; see :meth:`damage`."""
+        return [entry for n in self._chain_numbers() if (entry := self._entry(n)) is not None]
+
+    def submission(self, n: int) -> Submission:
+        """Return entry ``n`` of the chain."""
+        entry = self._entry(n)
+        if entry is None:
+            raise UserError(f"submission {n} of study {self.name!r} is not there or cannot be read")
+        return entry
+
+    def publish(self, submission: Submission) -> Submission:
+        """Publish the next entry of the chain, whole.
+
+        Parameters
+        ----------
+        submission
+            Carries the number it was planned for: the highest one that the planner saw, plus one.
+
+        Raises
+        ------
+        Taken
+            If somebody else published that number first: plan again.
+        """
+        n = submission.n
+        submission = replace(submission, tag=submission.tag or f"orch-{self.name}-{n}-{secrets.token_hex(3)}")
+        data = json.dumps(submission.to_json(), separators=(",", ":")).encode()
+        try:
+            atomic.publish(self.path / "submissions" / f"{n}.json", data)
+        except FileExistsError as error:
+            raise Taken(f"entry {n} of study {self.name!r}") from error
+        self._entries[n] = submission
+        return submission
+
+    def record_job(self, n: int, array: int, job: Job) -> None:
+        """Record what an array was handed over as. An array may have several jobs: all but the first exit at once."""
+        path = self.path / "submissions" / f"{n}.job-{secrets.token_hex(4)}.json"
+        atomic.publish(path, json.dumps(replace(job, n=n, array=array).to_json()).encode())
+
+    def jobs(self) -> list[Job]:
+        """Return every job that was recorded, in the order of the chain."""
+        folder = self.path / "submissions"
+        found = (_read(folder / name) for name in atomic.names(folder) if _JOB.fullmatch(name))
+        jobs = [Job.from_json(data) for data in found if data is not None]
+        return sorted(jobs, key=lambda job: (job.n, job.array, job.job_id))
+
+    def take(self, n: int, array: int, job_id: str) -> bool:
+        """Take array ``array`` of submission ``n`` for a scheduler's job. The first comes, the others exit.
+
+        Returns
+        -------
+        bool
+            Whether ``job_id`` owns the array; the owner itself may ask any number of times.
+        """
+        owner = {"job_id": job_id, "host": socket.gethostname()}
+        try:
+            atomic.publish(self.path / "owners" / f"{n}.{array}", json.dumps(owner).encode())
+        except FileExistsError:
+            return self.owner(n, array) == job_id
+        return True
+
+    def owner(self, n: int, array: int) -> str | None:
+        """Return the scheduler's job that serves an array, if one has begun."""
+        data = _read(self.path / "owners" / f"{n}.{array}")
+        return str(data["job_id"]) if data else None
+
+    def damage(self) -> list[Damage]:
+        """Return the control files that cannot be read; journals report their own (:meth:`history`)."""
+        folder = self.path / "submissions"
+        return [
+            Damage(str(folder / f"{n}.json"), 0, "not an entry of the chain")
+            for n in self._chain_numbers()
+            if self._entry(n) is None
+        ]
+
+    # --- tasks ------------------------------------------------------------------------------------------------------
+
+    def task(self, name: str) -> Task:
+        """Return a task with its runs.
+
+        Raises
+        ------
+        UserError
+            If there is no such task.
+        """
+        number, _, index = name.partition("-")
+        if not (number.isdecimal() and index.isdecimal()):
+            raise UserError(f"{name!r} is not the name of a task; tasks are called like 3-17")
+        entry = self.submission(int(number))
+        if not int(index) < len(entry.tasks):
+            raise UserError(
+                f"submission {number} of study {self.name!r} has {len(entry.tasks)} tasks, none called {name}"
+            )
+        spec = entry.tasks[int(index)]
+        points, runs = spec.indices(), self._runs(entry.generation)
+        rerun = frozenset(i for start, stop, step in entry.rerun for i in range(start, stop, step))
+        return Task(
+            n=entry.n,
+            generation=entry.generation,
+            name=name,
+            index=int(index),
+            points=points,
+            runs=[runs[point] for point in points],
+            fresh=frozenset(lane for lane, point in enumerate(points) if point in rerun),
+            submission=entry,
+        )
+
+    def task_path(self, name: str, k: int | None = None) -> Path:
+        """Return the folder of a task, or of one of its incarnations."""
+        path = self.path / "tasks" / name
+        return path if k is None else path / str(k)
+
+    def begin(self, task_name: str) -> Incarnation:
+        """Begin the next incarnation of a task. Its predecessors are superseded from this moment on."""
+        task = self.task(task_name)
+        k, path = atomic.make_next(self.task_path(task_name))
+        return Incarnation(task, k, path)
+
+    def incarnations(self, task_name: str, *, keep_records: bool = False) -> list[IncarnationLog]:
+        """Return the parsed journals of a task's incarnations, in order."""
+        count = self.task(task_name).submission.tasks[int(task_name.partition("-")[2])].count
+        return self._logs(task_name, count, keep_records=keep_records)
+
+    def heartbeat(self, task_name: str) -> tuple[int, int] | None:
+        """Return (incarnation, counter) of a task's last incarnation, or None if it has not begun."""
+        k = max(self._incarnation_numbers(task_name), default=0)
+        return (k, read_heartbeat(self.task_path(task_name, k)) or 0) if k else None
+
+    def superseded(self, incarnation: Incarnation, run_ids: Sequence[bytes]) -> set[int]:
+        """Return the indices of ``run_ids`` that an incarnation must leave: they have a new owner, or are cancelled.
+
+        Cheap enough for every heartbeat: two listings of names, and one file for each new entry of the chain.
+        Always ask with the same ``run_ids``.
+        """
+        if any(k > incarnation.k for k in self._incarnation_numbers(incarnation.task.name)):
+            incarnation.gone.update(range(len(run_ids)))
+            return set(incarnation.gone)
+        for n in self._chain_numbers():
+            if n <= incarnation.seen:
+                continue
+            entry = self._entry(n)
+            if entry is None:
+                break  # not visible here yet: look again at the next heartbeat
+            if entry.kind == "cancel":
+                named: Iterable[bytes] = run_ids if entry.cancel == "all" else entry.cancelled()
+            else:
+                runs = self._runs(entry.generation)
+                named = [runs[point] for spec in entry.tasks for point in spec.indices()]
+            taken = frozenset(named)
+            incarnation.gone.update(lane for lane, run in enumerate(run_ids) if run in taken)
+            incarnation.seen = n
+        return set(incarnation.gone)
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def history(self) -> History:
+        """Fold the chain and all journals into what is known of each run, in one pass."""
+        begun = frozenset(atomic.names(self.path / "tasks"))
+        history = fold(
+            self.chain(),
+            self._runs,
+            lambda name, count: self._logs(name, count) if name in begun else [],
+        )
+        history.last = max(self._chain_numbers(), default=0)
+        history.damaged[:0] = self.damage()
+        newest = self.generation()
+        if newest is not None:
+            history.generation, history.asked = newest.g, newest.ids
+        return history
+
+    def restore_points(self, run_ids: Iterable[bytes], *, code: str | None = None) -> dict[bytes, RestorePoint]:
+        """Return the newest checkpoint that counts for each run that is not finished and has one.
+
+        Parameters
+        ----------
+        run_ids
+            Raw ids.
+        code
+            If given, only checkpoints that these sources of the experiment wrote (``Submission.source``) count.
+
+        Notes
+        -----
+        A file may vanish between this call and its opening, when a superseded owner tidies up: ask again.
+        """
+        wanted = set(run_ids)
+        # For each run, from the oldest attempt to the newest: (step, path, column, log). A later attempt's restored
+        # step drops what lies beyond it.
+        found: dict[bytes, list[tuple[int, Path, int, IncarnationLog, str]]] = {}
+        finished: set[bytes] = set()
+        for entry in self.chain():
+            if entry.kind != "submit":
+                continue
+            runs = self._runs(entry.generation)
+            rerun = frozenset(i for start, stop, step in entry.rerun for i in range(start, stop, step))
+            for spec in entry.tasks:
+                lanes: dict[int, bytes] = {}
+                for lane, point in enumerate(spec.indices()):
+                    if runs[point] in wanted:
+                        lanes[lane] = runs[point]
+                        if point in rerun:
+                            found.pop(runs[point], None)
+                            finished.discard(runs[point])
+                for log in self._logs(spec.name, spec.count) if lanes else ():
+                    _fold_checkpoints(log, lanes, entry.source, found, finished)
+        points: dict[bytes, RestorePoint] = {}
+        exists: dict[Path, bool] = {}
+        for run, candidates in found.items():
+            if run in finished:
+                continue
+            for step, path, column, log, source in sorted(candidates, key=lambda c: c[0], reverse=True):
+                if code is not None and source != code:
+                    continue
+                if path not in exists:
+                    exists[path] = path.exists()
+                if exists[path]:
+                    points[run] = RestorePoint(path, column, step, source, log.engine)
+                    break
+        return points
+
+    # --- events, figures, code --------------------------------------------------------------------------------------
+
+    def events_dir(self, run_id: bytes) -> Path:
+        """Return the folder of a run's event files."""
+        text = identity.to_text(run_id)
+        return self.path / "events" / text[:2] / text
+
+    def event_file(self, run_id: bytes, n: int, task: str, k: int) -> Path:
+        """Return the event file of one attempt; the names of a run's files sort in the order of its attempts."""
+        return self.events_dir(run_id) / f"events.out.tfevents.{n:05d}{k:05d}.{task}.{k}"
+
+    @property
+    def tables(self) -> Path:
+        """Where exported tables go."""
+        return self.path / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Where figures go."""
+        return self.path / "figures"
+
+    def steward_dir(self, n: int) -> Path:
+        """Return (and make) the folder of the standard output and error of submission ``n``'s steward."""
+        path = self.path / "steward" / str(n)
+        atomic.make_folder(path)
+        return path
+
+    def code_dir(self, digest: str) -> Path:
+        """Return the folder of frozen sources."""
+        return self.path / "code" / digest
+
+    def freeze_code(self, roots: Mapping[str, Path], limit: int = sources.LIMIT) -> str:
+        """Freeze sources under ``code/<digest>/<name>`` and return the digest; nothing happens if they are there.
+
+        Parameters
+        ----------
+        roots
+            Name in the snapshot to folder; see :func:`orchestrator.study.code.roots`.
+        limit
+            Bytes that all files together may have.
+        """
+        files = sources.collect(roots, limit)
+        digest = sources.digest(files)
+        atomic.publish_folder(self.code_dir(digest), files)
+        return digest
+
+    def pin_engine(self, engine: Mapping[str, Any]) -> dict[str, Any]:
+        """Pin the study's engine: the first to come decides. Returns what is pinned."""
+        path = self.path / "engine.json"
+        with contextlib.suppress(FileExistsError):
+            atomic.publish(path, json.dumps(dict(engine), sort_keys=True).encode())
+        pinned: dict[str, Any] = json.loads(path.read_bytes())
+        return pinned
+
+    def engine(self) -> dict[str, Any] | None:
+        """Return the pinned engine, if one is."""
+        return _read(self.path / "engine.json")
+
+    def record_packages(self, packages: Mapping[str, str]) -> str:
+        """Keep a list of installed packages, ``{name: version}``, and return its digest."""
+        data = json.dumps(dict(sorted(packages.items())), indent=0).encode()
+        digest = sources.digest({"packages": (data, 0)})
+        folder = self.path / "packages"
+        atomic.make_folder(folder)
+        with contextlib.suppress(FileExistsError):
+            atomic.publish(folder / f"{digest}.json", data)
+        return digest
+
+    def packages(self, digest: str) -> dict[str, str] | None:
+        """Return a recorded list of packages."""
+        return _read(self.path / "packages" / f"{digest}.json")
+
+    # --- names ------------------------------------------------------------------------------------------------------
+
+    def _numbers(self, pattern: re.Pattern[str], folder: Path, ending: str = "") -> list[int]:
+        matches = (pattern.fullmatch(name) for name in atomic.names(folder) if name.endswith(ending))
+        return sorted({int(match.group(1)) for match in matches if match})
+
+    def _chain_numbers(self) -> list[int]:
+        return self._numbers(_ENTRY, self.path / "submissions")
+
+    def _incarnation_numbers(self, task: str) -> list[int]:
+        return sorted(int(name) for name in atomic.names(self.task_path(task)) if name.isdecimal())
+
+    def _entry(self, n: int) -> Submission | None:
+        if n not in self._entries:
+            data = _read(self.path / "submissions" / f"{n}.json")
+            try:
+                if data is None or data["n"] != n:
+                    return None
+                self._entries[n] = Submission.from_json(data)
+            except (TypeError, KeyError, ValueError):
+                return None
+        return self._entries[n]
+
+    def _runs(self, g: int) -> list[bytes]:
+        generation = self.generation(g)
+        if generation is None:
+            raise UserError(f"generation {g} of study {self.name!r} is named by a submission and is not there")
+        return generation.runs
+
+    def _logs(self, task: str, count: int, *, keep_records: bool = False) -> list[IncarnationLog]:
+        return [
+            read_log(task, k, self.task_path(task, k), count, keep_records=keep_records)
+            for k in self._incarnation_numbers(task)
+        ]
+
+
+def _fold_checkpoints(
+    log: IncarnationLog,
+    lanes: Mapping[int, bytes],
+    source: str,
+    found: dict[bytes, list[tuple[int, Path, int, IncarnationLog, str]]],
+    finished: set[bytes],
+) -> None:
+    for lane, run in lanes.items():
+        restored = log.restored[lane]
+        if restored is not None:
+            found[run] = [candidate for candidate in found.get(run, ()) if candidate[0] <= restored]
+            finished.discard(run)
+        if log.verdicts[lane] is not None:
+            finished.add(run)
+    for name, columns, steps in log.checkpoints:
+        for column, lane in enumerate(columns):
+            if lane in lanes:
+                found.setdefault(lanes[lane], []).append((steps[column], log.path / name, column, log, source))
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Say whether two generations' records agree but for their time."""
+    return {**one, "created": None} == {**other, "created": None}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
