@@ -40,6 +40,8 @@ class RunRecord:
         The last step known; -1 for none.
     saved
         The step of the newest checkpoint that counts; -1 for none.
+    begun
+        The step that the last attempt began from; it got further if ``saved`` is beyond.
     attempts
         How many incarnations began to train it.
     used
@@ -65,6 +67,7 @@ class RunRecord:
     signature: str = ""
     step: int = NEVER
     saved: int = NEVER
+    begun: int = NEVER
     attempts: int = 0
     used: dict[str, int] = field(default_factory=dict)
     code: str = ""
@@ -72,11 +75,12 @@ class RunRecord:
     open: bool = False
     cancelled: bool = False
 
-    def count(self, failure: FailureClass, *, progress: bool) -> None:
-        """Count a failure; an attempt that got further clears the transient ones first."""
-        if progress:
-            self.used = {name: times for name, times in self.used.items() if name not in policy.TRANSIENT}
-        self.used[failure] = self.used.get(failure, 0) + 1
+    def counting(self, failure: FailureClass) -> dict[str, int]:
+        """Return ``used`` with one failure more; an attempt that got further clears the transient ones first."""
+        got_further = self.saved > self.begun
+        used = {name: times for name, times in self.used.items() if not (got_further and name in policy.TRANSIENT)}
+        used[failure] = used.get(failure, 0) + 1
+        return used
 
 
 @dataclass
@@ -95,6 +99,10 @@ class History:
         The newest complete generation of the grid (0: none).
     asked
         Raw ids of that generation's points, end to end.
+    ended
+        Names of the tasks whose last incarnation said that it ended for good.
+    unhanded
+        Names of the tasks that no scheduler has got yet: the next ``orch submit`` hands them over.
     """
 
     runs: dict[bytes, RunRecord] = field(default_factory=dict)
@@ -102,6 +110,8 @@ class History:
     last: int = 0
     generation: int = 0
     asked: bytes = b""
+    ended: set[str] = field(default_factory=set)
+    unhanded: set[str] = field(default_factory=set)
 
     def state(self, run: bytes, alive: Container[str], retries: int = 2) -> RunState:
         """Say what a run is.
@@ -116,7 +126,11 @@ class History:
             The budget that the grid's resources set.
         """
         record = self.runs.get(run)
-        return "waiting" if record is None else state_of(record, alive, retries)
+        if record is None:
+            return "waiting"
+        if record.task in self.unhanded and record.outcome is None and not record.cancelled:
+            return "waiting"
+        return state_of(record, alive, retries)
 
     def counts(self, ids: Iterable[bytes], alive: Container[str], retries: int = 2) -> dict[RunState, int]:
         """Count distinct runs by state; the parts add up to the number of distinct ids."""
@@ -141,8 +155,7 @@ def state_of(record: RunRecord, alive: Container[str], retries: int) -> RunState
 
 def lost(record: RunRecord, retries: int) -> policy.Decision:
     """Decide about a run whose task is gone without a word; this loss is not counted in its record yet."""
-    used = record.used | {"lost": record.used.get("lost", 0) + 1}
-    return policy.decide("lost", used, retries)
+    return policy.decide("lost", record.counting("lost"), retries)
 
 
 def fold(
@@ -185,6 +198,8 @@ def fold(
             for at, log in enumerate(logs):
                 _attempt(records, log, entry.source, last=at == len(logs) - 1)
                 history.damaged.extend(log.damage)
+            if logs and logs[-1].end not in (None, "requeued"):
+                history.ended.add(spec.name)
     return history
 
 
@@ -207,9 +222,9 @@ def _hand_over(record: RunRecord, *, fresh: bool, reset: bool) -> None:
     """Note that a later submission names the run."""
     if record.n and record.outcome is None and record.failure is None and not record.cancelled:
         # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could.
-        record.count("lost", progress=False)
+        record.used = record.counting("lost")
     if fresh:
-        record.outcome, record.step, record.saved = None, NEVER, NEVER
+        record.outcome, record.step, record.saved, record.begun = None, NEVER, NEVER, NEVER
     if fresh or reset:
         record.used = {}
     if fresh or reset or record.failure is not None:
@@ -233,11 +248,10 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
         record.k, record.open = log.k, log.end is None
         if restored is not None:
             record.outcome, record.failure, record.message, record.signature = None, None, "", ""
-            record.step = record.saved = restored
+            record.step = record.saved = record.begun = restored
             record.attempts += 1
         if record.outcome is not None and verdict is None:
             continue
-        begun = record.saved
         if checkpoint is not None:
             record.saved = checkpoint
             record.step = max(record.step, checkpoint)
@@ -251,7 +265,7 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
         elif failed is not None:
             record.failure = failure_of(str(failed["class"])) or "lost"
             record.message, record.signature = str(failed.get("message", "")), str(failed.get("signature", ""))
-            record.count(record.failure, progress=record.saved > begun)
+            record.used = record.counting(record.failure)
         elif failure is not None:
             record.failure, record.message = failure, f"the task ended: {ended}"
-            record.count(failure, progress=record.saved > begun)
+            record.used = record.counting(failure)

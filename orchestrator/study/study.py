@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import identity
 from orchestrator.errors import UserError, nearest
+from orchestrator.states import JobState
 from orchestrator.study import atomic
 from orchestrator.study import code as sources
 from orchestrator.study.history import History, fold
@@ -31,6 +32,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _GENERATION = re.compile(r"grid\.(\d+)\.(json|yaml)")
 _ENTRY = re.compile(r"(\d+)\.json")
+_OWNER = re.compile(r"(\d+)\.(\d+)")
 _JOB = re.compile(r"(\d+)\.job-[0-9a-f]+\.json")
 
 
@@ -232,11 +234,46 @@ class Study:
         atomic.publish(path, json.dumps(replace(job, n=n, array=array).to_json()).encode())
 
     def jobs(self) -> list[Job]:
-        """Return every job that was recorded, in the order of the chain."""
+        """Return the jobs that may serve an array, in the order of the chain.
+
+        Where a job took an array, that is the one, recorded or not; others exit as soon as they begin.
+        """
         folder = self.path / "submissions"
         found = (_read(folder / name) for name in atomic.names(folder) if _JOB.fullmatch(name))
         jobs = [Job.from_json(data) for data in found if data is not None]
+        owners = self._owners()
+        jobs = [job for job in jobs if owners.get((job.n, job.array), job.job_id) == job.job_id]
+        recorded = {(job.n, job.array) for job in jobs}
+        for (n, array), job_id in owners.items():
+            entry = self._entry(n)
+            if (n, array) not in recorded and entry is not None:
+                jobs.append(Job(n, array, entry.cluster, job_id))
         return sorted(jobs, key=lambda job: (job.n, job.array, job.job_id))
+
+    def alive(self, history: History, states: Mapping[str, JobState]) -> set[str]:
+        """Return the names of the tasks that a scheduler still has.
+
+        Parameters
+        ----------
+        history
+            Says which tasks ended.
+        states
+            The answer of ``Cluster.poll`` for :meth:`jobs`: a state by ``job_id``, or by ``Job.element`` where single
+            elements are known. What is not named there is ``unknown``, and that is not death.
+        """
+        names: set[str] = set()
+        for job in self.jobs():
+            entry = self._entry(job.n)
+            if entry is None or job.array >= len(entry.arrays):
+                continue
+            start, stop = entry.arrays[job.array]
+            whole = states.get(job.job_id, "unknown")
+            names.update(
+                spec.name
+                for index, spec in enumerate(entry.tasks[start:stop])
+                if spec.name not in history.ended and states.get(job.element(index), whole) != "gone"
+            )
+        return names
 
     def take(self, n: int, array: int, job_id: str) -> bool:
         """Take array ``array`` of submission ``n`` for a scheduler's job. The first comes, the others exit.
@@ -356,6 +393,11 @@ class Study:
             lambda name, count: self._logs(name, count) if name in begun else [],
         )
         history.last = max(self._chain_numbers(), default=0)
+        handed = {(job.n, job.array) for job in self.jobs()}
+        for entry in self.chain():
+            for array, (start, stop) in enumerate(entry.arrays):
+                if (entry.n, array) not in handed:
+                    history.unhanded.update(spec.name for spec in entry.tasks[start:stop])
         history.damaged[:0] = self.damage()
         newest = self.generation()
         if newest is not None:
@@ -488,6 +530,16 @@ class Study:
     def _numbers(self, pattern: re.Pattern[str], folder: Path, ending: str = "") -> list[int]:
         matches = (pattern.fullmatch(name) for name in atomic.names(folder) if name.endswith(ending))
         return sorted({int(match.group(1)) for match in matches if match})
+
+    def _owners(self) -> dict[tuple[int, int], str]:
+        owners: dict[tuple[int, int], str] = {}
+        for name in atomic.names(self.path / "owners"):
+            if match := _OWNER.fullmatch(name):
+                n, array = int(match.group(1)), int(match.group(2))
+                owner = self.owner(n, array)
+                if owner is not None:
+                    owners[n, array] = owner
+        return owners
 
     def _chain_numbers(self) -> list[int]:
         return self._numbers(_ENTRY, self.path / "submissions")

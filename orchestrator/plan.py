@@ -1,0 +1,562 @@
+"""From what is desired and what is known to what is to be done. Pure: no file, no scheduler, no clock.
+
+Points are worked on column by column. What decides a run's program, resources and steps is looked up once per value of
+an axis; a point costs a few list accesses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from struct import iter_unpack
+from typing import Any, Literal
+
+from orchestrator import policy
+from orchestrator.errors import UserError, nearest
+from orchestrator.identity import ID_BYTES, Leaf, encode
+from orchestrator.points import Column, Missing, Points, Value
+from orchestrator.study.history import NEVER, History, RunRecord, lost
+from orchestrator.study.records import TaskSpec
+from orchestrator.study.spans import Span, to_spans
+
+FEWEST_LANES, MOST_LANES = 16, 256
+"""Bounds of ``lanes: auto``: stacked tensors are padded to 16, and a task of 256 still fits a cache."""
+
+Disposition = Literal["keep", "stale", "live", "failed", "cancelled", "new", "retry", "reset", "rerun"]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan depends on besides the points and the history.
+
+    Parameters
+    ----------
+    form
+        ``"lanes"``: runs of one program train side by side. ``"run"``, ``"command"``: one after the other.
+    lanes
+        Dotted paths of the parameters that may differ between the lanes of a program.
+    steps
+        The parameter that holds the number of iterations, if there is one.
+    source
+        Digest of the experiment's sources of today; ``""`` calls nothing stale.
+    resources
+        The grid's resources; ``lanes``, ``retries`` and ``memory`` are looked at, the others handed on.
+    spread
+        How many processes work side by side: what is to be done is spread over them.
+    only
+        Filters ``key=value[,value…]`` over labels and parameters; ``key=0..3`` takes a span of integers.
+    rerun_stale
+        Train results of other sources again.
+    uncancel
+        Train cancelled runs again.
+    retry
+        Failed runs that get a new budget: raw ids, or ``"all"``.
+    rerun
+        Runs that start again from nothing, results included: raw ids.
+    capacity
+        How many tasks can be handed over now; the others wait.
+    """
+
+    form: str = "lanes"
+    lanes: frozenset[str] = frozenset()
+    steps: str | None = None
+    source: str = ""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    spread: int = 1
+    only: Sequence[str] = ()
+    rerun_stale: bool = False
+    uncancel: bool = False
+    retry: Container[bytes] | Literal["all"] = ()
+    rerun: Container[bytes] = ()
+    capacity: int | None = None
+
+    @property
+    def retries(self) -> int:
+        """The budget that the resources set."""
+        return int(self.resources.get("retries", 2))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks that ask for the same resources: one entry of the chain."""
+
+    resources: Mapping[str, Any]
+    tasks: tuple[TaskSpec, ...]
+    rerun: list[Span]
+    reset: list[Span]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan would train: runs, tasks, and iterations if the experiment says which parameter holds them."""
+
+    runs: int
+    tasks: int
+    iterations: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done. Each desired run is named once, by the position of its first point.
+
+    Parameters
+    ----------
+    n
+        The number of the next entry of the chain.
+    keep, stale
+        Runs with a verdict; by other sources than today's.
+    live
+        Runs that a job has, or is about to get.
+    failed, cancelled
+        Runs that nothing is done about.
+    new, retry, rerun
+        Runs to train: never begun; begun; from nothing, whatever there is.
+    waiting
+        Runs to train that do not fit now.
+    aside
+        Unfinished runs that ``only`` leaves out.
+    left
+        Raw ids of the runs that the study asked for and the grid does not name any more.
+    cancel
+        Those among them that a job may still train.
+    batches
+        The tasks.
+    cost
+        Of the tasks.
+    """
+
+    n: int
+    keep: Sequence[int]
+    stale: Sequence[int]
+    live: Sequence[int]
+    failed: Sequence[int]
+    cancelled: Sequence[int]
+    new: Sequence[int]
+    retry: Sequence[int]
+    rerun: Sequence[int]
+    waiting: Sequence[int]
+    aside: Sequence[int]
+    left: Sequence[bytes]
+    cancel: Sequence[bytes]
+    batches: Sequence[Batch]
+    cost: Cost
+
+    @property
+    def tasks(self) -> list[TaskSpec]:
+        """All tasks."""
+        return [task for batch in self.batches for task in batch.tasks]
+
+    @property
+    def total(self) -> int:
+        """Number of desired runs."""
+        parts = (self.keep, self.stale, self.live, self.failed, self.cancelled, self.aside)
+        return sum(map(len, parts)) + len(self.new) + len(self.retry) + len(self.rerun)
+
+
+def plan(points: Points, history: History, alive: Container[str], options: PlanOptions) -> Plan:
+    """Decide what to do about every desired run.
+
+    Parameters
+    ----------
+    points
+        What is desired.
+    history
+        What is known.
+    alive
+        Names of the tasks that a scheduler still lists: their runs are left to them.
+    options
+        See :class:`PlanOptions`.
+
+    Raises
+    ------
+    UserError
+        If a filter names what does not exist.
+    """
+    ids = _ids(points.ids)
+    desired = _distinct(ids)
+    todo: dict[Disposition, Sequence[int]] = {name: [] for name in _DISPOSITIONS}
+    if history.runs:
+        lists: dict[Disposition, list[int]] = {name: [] for name in _DISPOSITIONS}
+        known, dispose = history.runs, _disposer(history, alive, options)
+        for position in desired:
+            record = known.get(ids[position])
+            lists["new" if record is None else dispose(ids[position], record)].append(position)
+        todo = {**lists}
+    else:
+        todo["new"] = desired
+    aside: list[int] = []
+    if options.only:
+        chosen = {ids[position] for position in select(points, options.only)}
+        for name in ("new", "retry", "reset", "rerun"):
+            aside += [position for position in todo[name] if ids[position] not in chosen]
+            todo[name] = [position for position in todo[name] if ids[position] in chosen]
+    tasks = _pack(points, ids, history, todo, options)
+    fitting = tasks if options.capacity is None else tasks[: max(0, options.capacity)]
+    batches = _batches(points, history.last + 1, fitting, todo, options)
+    left, cancel = _left(points, ids, history, alive)
+    return Plan(
+        n=history.last + 1,
+        keep=todo["keep"],
+        stale=todo["stale"],
+        live=todo["live"],
+        failed=todo["failed"],
+        cancelled=todo["cancelled"],
+        new=todo["new"],
+        retry=[*todo["retry"], *todo["reset"]],
+        rerun=todo["rerun"],
+        waiting=[position for task in tasks[len(fitting) :] for position in task.positions],
+        aside=aside,
+        left=left,
+        cancel=cancel,
+        batches=batches,
+        cost=_cost(points, ids, history, fitting, todo["rerun"], options),
+    )
+
+
+# --- what to do about a run -------------------------------------------------------------------------------------------
+
+_DISPOSITIONS: tuple[Disposition, ...] = (
+    "keep",
+    "stale",
+    "live",
+    "failed",
+    "cancelled",
+    "new",
+    "retry",
+    "reset",
+    "rerun",
+)
+
+
+def _disposer(
+    history: History, alive: Container[str], options: PlanOptions
+) -> Callable[[bytes, RunRecord], Disposition]:
+    retries, source = options.retries, options.source
+
+    def dispose(run: bytes, record: RunRecord) -> Disposition:
+        if record.outcome is not None:
+            stale = bool(source and record.code and record.code != source)
+            if run in options.rerun or (stale and options.rerun_stale):
+                return "rerun"
+            return "stale" if stale else "keep"
+        if record.cancelled:
+            return "cancelled" if not options.uncancel else "retry" if record.n else "new"
+        if record.failure is None and (record.task in alive or record.task in history.unhanded):
+            return "live"
+        if run in options.rerun:
+            return "rerun"
+        if not record.n:
+            return "new"
+        if options.retry == "all" or run in options.retry:
+            return "reset"
+        decision = (
+            lost(record, retries) if record.failure is None else policy.decide(record.failure, record.used, retries)
+        )
+        return "failed" if decision.action == "stop" else "retry"
+
+    return dispose
+
+
+def _left(
+    points: Points, ids: Sequence[bytes], history: History, alive: Container[str]
+) -> tuple[list[bytes], list[bytes]]:
+    """Return what the newest generation asked for and is desired no more, and what a job may still train in vain."""
+    if not history.last or history.asked == bytes(points.ids):
+        return [], []
+    desired = set(ids)
+    left = [run for run in dict.fromkeys(_ids(history.asked)) if run not in desired]
+    cancel = [
+        run
+        for run, record in history.runs.items()
+        if run not in desired
+        and record.outcome is None
+        and record.failure is None
+        and not record.cancelled
+        and (record.task in alive or record.task in history.unhanded)
+    ]
+    return left, cancel
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A task to be: runs that go together, the resources they ask for, and how many times the memory."""
+
+    resource: int
+    memory: int
+    positions: Sequence[int]
+
+
+def _pack(
+    points: Points,
+    ids: Sequence[bytes],
+    history: History,
+    todo: Mapping[Disposition, Sequence[int]],
+    options: PlanOptions,
+) -> list[_Group]:
+    """Cut everything that is to be trained into tasks. Begun runs come first: they are nearest to their end."""
+    begun = [*todo["retry"], *todo["reset"]]
+    fresh = todo["new"] if not todo["rerun"] else sorted([*todo["new"], *todo["rerun"]])
+    total = len(begun) + len(fresh)
+    kinds = _Kinds(points, options)
+    most = [_most(resources, total, options) for resources in points.resources]
+    groups: list[_Group] = []
+    buckets: dict[tuple[Any, ...], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for position in begun:
+        record = history.runs[ids[position]]
+        buckets[(kinds.at(position), *_escalation(record))][_restored(record, options)].append(position)
+    for (kind, cap, memory), steps in buckets.items():
+        resource = kinds.resource(kind)
+        width = min(most[resource], cap)
+        # Runs go beside runs at the same step, as long as that fills the padding.
+        for piece in _join([steps[step] for step in sorted(steps, reverse=True)], min(width, FEWEST_LANES)):
+            groups += [_Group(resource, memory, chunk) for chunk in _cut(piece, width)]
+    for kind, positions in kinds.split(fresh):
+        resource = kinds.resource(kind)
+        groups += [_Group(resource, 1, chunk) for chunk in _cut(positions, most[resource])]
+    return groups
+
+
+def _most(resources: Mapping[str, Any], total: int, options: PlanOptions) -> int:
+    """Return how many runs one task may have."""
+    asked = {**options.resources, **resources}.get("lanes", "auto")
+    if asked != "auto":
+        return int(asked)
+    if options.form != "lanes":
+        return 1
+    return min(max(-(-total // max(1, options.spread)), FEWEST_LANES), MOST_LANES)
+
+
+def _escalation(record: RunRecord) -> tuple[int, int]:
+    """Return (most lanes, memory factor) of a run's next attempt: out of memory, half the lanes, then more memory."""
+    times = record.used.get("oom", 0) if record.failure == "oom" else 0
+    if not times:
+        return MOST_LANES, 1
+    return max(1, record.width // 2), 1 << (times - (record.width > 1))
+
+
+def _restored(record: RunRecord, options: PlanOptions) -> int:
+    """Return the step that a run will go on from; a checkpoint of other sources is not gone on from."""
+    return record.saved if not options.source or record.code == options.source else NEVER
+
+
+def _join(groups: Iterable[list[int]], enough: int) -> Iterator[list[int]]:
+    """Join neighbouring groups until they are large enough."""
+    piece: list[int] = []
+    for group in groups:
+        piece += group
+        if len(piece) >= enough:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _cut(positions: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    """Cut into as few chunks as ``most`` allows, of almost equal sizes."""
+    count = -(-len(positions) // most)
+    for index in range(count):
+        yield positions[index * len(positions) // count : (index + 1) * len(positions) // count]
+
+
+class _Kinds:
+    """Which points may share a task: those of one program (``orchestrator.experiment.program_of``) and like resources.
+
+    For each code array that matters, every code has a class; a point's kind is the tuple of its classes. A static
+    parameter contributes its value, a lane parameter whether it is there. Where runs train one after the other, their
+    programs do not matter.
+    """
+
+    def __init__(self, points: Points, options: PlanOptions) -> None:
+        marks: dict[str, list[list[bytes]]] = defaultdict(list)
+        for path, column in points.leaves.items() if options.form == "lanes" else ():
+            if column.by:
+                lane = path in options.lanes
+                marks[column.by].append([_mark(value, lane=lane) for value in column.values])
+        axes = [(by, _numbered(zip(*columns, strict=True))) for by, columns in marks.items()]
+        self._axes = [(points.codes[by], classes) for by, classes in axes if len(set(classes)) > 1]
+        self._resources = len(points.resources) > 1 and bool(points.resources_by)
+        if self._resources:
+            self._axes.append((points.codes[points.resources_by], list(range(len(points.resources)))))
+
+    def at(self, position: int) -> tuple[int, ...]:
+        """Return the kind of one point."""
+        return tuple(classes[codes[position]] for codes, classes in self._axes)
+
+    def resource(self, kind: tuple[int, ...]) -> int:
+        """Return which of ``points.resources`` a kind asks for."""
+        return kind[-1] if self._resources else 0
+
+    def split(self, positions: Sequence[int]) -> Iterable[tuple[tuple[int, ...], Sequence[int]]]:
+        """Split positions by kind, in the order of first appearance."""
+        if not self._axes:
+            return [((), positions)]
+        whole = isinstance(positions, range) and len(positions) == len(self._axes[0][0])
+        columns = [
+            map(classes.__getitem__, codes if whole else map(codes.__getitem__, positions))
+            for codes, classes in self._axes
+        ]
+        buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for position, kind in zip(positions, zip(*columns, strict=True), strict=True):
+            buckets[kind].append(position)
+        return buckets.items()
+
+
+def _mark(value: Value, *, lane: bool) -> bytes:
+    if isinstance(value, Missing):
+        return b"missing"
+    return b"lane" if lane else encode(value)
+
+
+def _numbered(keys: Iterable[tuple[bytes, ...]]) -> list[int]:
+    numbers: dict[tuple[bytes, ...], int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def _batches(
+    points: Points, n: int, groups: Sequence[_Group], todo: Mapping[Disposition, Sequence[int]], options: PlanOptions
+) -> list[Batch]:
+    """Put tasks of like resources together; each batch becomes the next entry of the chain."""
+    rerun, reset = frozenset(todo["rerun"]), frozenset(todo["reset"])
+    alike: dict[tuple[int, int], list[_Group]] = defaultdict(list)
+    for group in groups:
+        alike[group.resource, group.memory].append(group)
+    batches = []
+    for at, ((resource, memory), members) in enumerate(alike.items(), n):
+        resources = {**options.resources, **points.resources[resource]}
+        if memory > 1 and resources.get("memory"):
+            resources["memory"] = more_memory(str(resources["memory"]), memory)
+        tasks = tuple(
+            TaskSpec(f"{at}-{index}", to_spans(group.positions), len(group.positions))
+            for index, group in enumerate(members)
+        )
+        batches.append(Batch(resources, tasks, _marked(members, rerun), _marked(members, reset)))
+    return batches
+
+
+def _marked(groups: Iterable[_Group], chosen: frozenset[int]) -> list[Span]:
+    return to_spans(sorted(p for group in groups for p in group.positions if p in chosen)) if chosen else []
+
+
+def more_memory(memory: str, factor: int) -> str:
+    """Multiply an amount of memory: ``2G`` times 2 is ``4G``."""
+    number = memory.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    return f"{float(number) * factor:g}{memory[len(number) :]}"
+
+
+def _cost(
+    points: Points,
+    ids: Sequence[bytes],
+    history: History,
+    groups: Sequence[_Group],
+    rerun: Sequence[int],
+    options: PlanOptions,
+) -> Cost:
+    runs = sum(len(group.positions) for group in groups)
+    column = points.leaves.get(options.steps or "")
+    if column is None:
+        return Cost(runs, len(groups), None)
+    steps = [int(value) if isinstance(value, (int, float)) else 0 for value in column.values]
+    positions = (position for group in groups for position in group.positions)
+    iterations = (
+        sum(map(steps.__getitem__, map(points.codes[column.by].__getitem__, positions)))
+        if column.by
+        else runs * steps[0]
+    )
+    if history.runs:
+        again = frozenset(rerun)
+        for group in groups:
+            for position in group.positions:
+                record = history.runs.get(ids[position])
+                if record is not None and position not in again:
+                    iterations -= max(0, _restored(record, options))
+    return Cost(runs, len(groups), iterations)
+
+
+# --- points -----------------------------------------------------------------------------------------------------------
+
+
+def _ids(raw: bytes | bytearray) -> list[bytes]:
+    return [run for (run,) in iter_unpack(f"{ID_BYTES}s", raw)]
+
+
+def _distinct(ids: Sequence[bytes]) -> Sequence[int]:
+    """Return the first position of each run."""
+    if len(set(ids)) == len(ids):
+        return range(len(ids))
+    seen: dict[bytes, int] = {}
+    for position, run in enumerate(ids):
+        seen.setdefault(run, position)
+    return list(seen.values())
+
+
+def select(points: Points, filters: Sequence[str]) -> list[int]:
+    """Return the positions of the points that all filters let pass.
+
+    Parameters
+    ----------
+    points
+        The points.
+    filters
+        ``key=value[,value…]``: an axis's label, or a parameter; ``key=0..3`` is a span of integers, both ends included.
+
+    Raises
+    ------
+    UserError
+        If a filter names no axis and no parameter, or no point at all passes it.
+    """
+    chosen: Sequence[int] = range(len(points))
+    for text in filters:
+        key, equals, wanted = text.partition("=")
+        columns = [column for column in (points.labels.get(key), points.leaves.get(key)) if column is not None]
+        if not equals or not columns:
+            known = list(dict.fromkeys([*points.labels, *points.leaves]))
+            raise UserError(f"--only {text}: there is no axis or parameter {key!r}.{nearest(key, known)}")
+        passes = [_passing(column, _alternatives(wanted)) for column in columns]
+        before, chosen = (
+            chosen,
+            [
+                position
+                for position in chosen
+                if any(
+                    (points.codes[column.by][position] if column.by else 0) in codes
+                    for column, codes in zip(columns, passes, strict=True)
+                )
+            ],
+        )
+        if before and not chosen:
+            values = ", ".join(dict.fromkeys(str(v) for v in columns[0].values if not isinstance(v, Missing)))
+            raise UserError(f"--only {text}: no run is left; {key} has {values[:200]}")
+    return list(chosen)
+
+
+def _alternatives(text: str) -> list[str]:
+    # A range such as [1,2) is one value, though it has a comma in it.
+    return [text, *text.split(",")] if "," in text else [text]
+
+
+def _passing(column: Column, wanted: Iterable[str]) -> frozenset[int]:
+    return frozenset(
+        code
+        for code, value in enumerate(column.values)
+        if not isinstance(value, Missing) and any(_matches(value, text) for text in wanted)
+    )
+
+
+def _matches(value: Leaf, text: str) -> bool:
+    low, span, high = text.partition("..")
+    if span and isinstance(value, (int, str)) and str(value).lstrip("-").isdecimal():
+        try:
+            return int(low) <= int(value) <= int(high)
+        except ValueError:
+            return False
+    if text in (str(value), json.dumps(value)):
+        return True
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and float(text) == value
+    except ValueError:
+        return False
