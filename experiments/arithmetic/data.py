@@ -290,10 +290,10 @@ def legacy_weights(params: SingleLayer) -> Floats:
     """Return the initial weights of the original, float32 (count,), in the order of the inputs.
 
     The original resets its parameters twice, so these are the second draw of torch's generator. That generator is the
-    MT19937 of ``RandomState`` with the same seed; torch keeps the lower 24 bits of each word.
+    MT19937 of ``RandomState`` with the same seed; torch keeps the lower 24 bits of each word and maps them to the range
+    with one rounding (a fused multiply-add), for which float64 stands in here.
     """
     init = weight_init(params)
     words = np.random.RandomState(params.seed).randint(0, 2**32, size=2 * init.count, dtype=np.uint32)[init.count :]
-    unit = (words & np.uint32(2**24 - 1)).astype(np.float32) * np.float32(2.0**-24)
     low, high = np.float32(init.low), np.float32(init.high)
-    return unit * (high - low) + low
+    return ((words & (2**24 - 1)) * 2.0**-24 * np.float64(high - low) + low).astype(np.float32)

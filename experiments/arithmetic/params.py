@@ -156,7 +156,7 @@ class L1(Group):
 def beta_levels(start: float, end: float, growth: int = 10) -> list[float]:
     """Return the values that β takes, in order: β(i) is ``levels[min(i // step, len(levels) - 1)]``.
 
-    Reckoned in decimal numbers, because in binary ones 1e-9 · 10 · 10 is less than 1e-7 and would grow once more.
+    Reckoned in decimal numbers, because in binary ones 1e-11 · 10 · 10 is less than 1e-9 and would grow once more.
     """
     beta, last = Decimal(repr(float(start))), Decimal(repr(float(end)))
     levels = [beta]
