@@ -18,7 +18,7 @@ from orchestrator.errors import UserError, nearest
 from orchestrator.identity import ID_BYTES, Leaf, encode
 from orchestrator.points import Column, Missing, Points, Value
 from orchestrator.study.history import NEVER, History, RunRecord, lost
-from orchestrator.study.records import TaskSpec
+from orchestrator.study.records import Damage, TaskSpec
 from orchestrator.study.spans import Span, to_spans
 
 FEWEST_LANES, MOST_LANES = 16, 256
@@ -125,6 +125,8 @@ class Plan:
         The tasks.
     cost
         Of the tasks.
+    damaged
+        What could not be read of the study.
     """
 
     n: int
@@ -142,6 +144,7 @@ class Plan:
     cancel: Sequence[bytes]
     batches: Sequence[Batch]
     cost: Cost
+    damaged: Sequence[Damage] = ()
 
     @property
     def tasks(self) -> list[TaskSpec]:
@@ -212,6 +215,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
         cancel=cancel,
         batches=batches,
         cost=_cost(points, ids, history, fitting, todo["rerun"], options),
+        damaged=history.damaged,
     )
 
 
@@ -311,7 +315,7 @@ def _pack(
         buckets[(kinds.at(position), *_escalation(record))][_restored(record, options)].append(position)
     for (kind, cap, memory), steps in buckets.items():
         resource = kinds.resource(kind)
-        width = min(most[resource], cap)
+        width = min(most[resource], cap or most[resource])
         # Runs go beside runs at the same step, as long as that fills the padding.
         for piece in _join([steps[step] for step in sorted(steps, reverse=True)], min(width, FEWEST_LANES)):
             groups += [_Group(resource, memory, chunk) for chunk in _cut(piece, width)]
@@ -331,11 +335,11 @@ def _most(resources: Mapping[str, Any], total: int, options: PlanOptions) -> int
     return min(max(-(-total // max(1, options.spread)), FEWEST_LANES), MOST_LANES)
 
 
-def _escalation(record: RunRecord) -> tuple[int, int]:
+def _escalation(record: RunRecord) -> tuple[int | None, int]:
     """Return (most lanes, memory factor) of a run's next attempt: out of memory, half the lanes, then more memory."""
     times = record.used.get("oom", 0) if record.failure == "oom" else 0
     if not times:
-        return MOST_LANES, 1
+        return None, 1
     return max(1, record.width // 2), 1 << (times - (record.width > 1))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -84,31 +86,36 @@ def digest(files: Files) -> str:
     return total.hexdigest()
 
 
-def source_digest(modules: Iterable[str]) -> str:
+def source_digest(modules: Iterable[str], project: Path | None = None) -> str:
     """Return the digest of an experiment's own sources: the packages that its modules live in.
 
     Parameters
     ----------
     modules
-        Names of the modules of the parameter class and the train function. Their parents are imported, they are not.
+        Names of the modules of the parameter class and the train function. Nothing is run but their parent packages.
         A module outside any package stands for itself alone; one that cannot be found is left out.
+    project
+        The folder that goes first on the import path.
     """
     files: Files = {}
     for name in sorted(set(modules)):
-        path = _module_file(name)
+        path = _module_file(name, project)
         if path is None:
             continue
         package = name.rpartition(".")[0]
         if package:
-            files.update(
-                (f"{package}/{key.partition('/')[2]}", value) for key, value in collect({"": path.parent}).items()
-            )
+            files.update((f"{package}{key}", value) for key, value in collect({"": path.parent}).items())
         else:
             files[name] = (path.read_bytes(), 0o644)
     return digest(files) if files else ""
 
 
-def _module_file(name: str) -> Path | None:
+def _module_file(name: str, project: Path | None) -> Path | None:
+    if project is not None:
+        stem = project.joinpath(*name.split("."))
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded:
         return Path(loaded)
@@ -117,6 +124,16 @@ def _module_file(name: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
+
+
+def installed_packages() -> dict[str, str]:
+    """Return ``{name: version}`` of every installed package, and of Python itself."""
+    packages = {"python": platform.python_version()}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            packages.setdefault(name.lower().replace("_", "-"), distribution.version)
+    return packages
 
 
 def _sources(folder: Path) -> list[str]:

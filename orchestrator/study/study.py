@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.points import Points
 
 ROOT_VARIABLE = "ORCH_ROOT"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 _GENERATION = re.compile(r"grid\.(\d+)\.(json|yaml)")
 _ENTRY = re.compile(r"(\d+)\.json")
@@ -131,8 +131,8 @@ class Study:
         """
         if not NAME.fullmatch(name):
             raise UserError(
-                f"{name!r} cannot name a study: use letters, digits, dots, dashes and underscores, beginning with a "
-                "letter or a digit"
+                f"{name!r} cannot name a study: use letters, digits, dots, dashes and underscores, and begin with "
+                "none of dot and dash"
             )
         path = studies_root(root) / name
         try:
@@ -250,7 +250,7 @@ class Study:
                 jobs.append(Job(n, array, entry.cluster, job_id))
         return sorted(jobs, key=lambda job: (job.n, job.array, job.job_id))
 
-    def alive(self, history: History, states: Mapping[str, JobState]) -> set[str]:
+    def alive(self, history: History, states: Mapping[str, JobState], still: Container[str] = ()) -> set[str]:
         """Return the names of the tasks that a scheduler still has.
 
         Parameters
@@ -260,6 +260,8 @@ class Study:
         states
             The answer of ``Cluster.poll`` for :meth:`jobs`: a state by ``job_id``, or by ``Job.element`` where single
             elements are known. What is not named there is ``unknown``, and that is not death.
+        still
+            Tasks whose heartbeat was seen to stand still: where the scheduler does not know either, they are gone.
         """
         names: set[str] = set()
         for job in self.jobs():
@@ -268,11 +270,11 @@ class Study:
                 continue
             start, stop = entry.arrays[job.array]
             whole = states.get(job.job_id, "unknown")
-            names.update(
-                spec.name
-                for index, spec in enumerate(entry.tasks[start:stop])
-                if spec.name not in history.ended and states.get(job.element(index), whole) != "gone"
-            )
+            for index, spec in enumerate(entry.tasks[start:stop]):
+                state = states.get(job.element(index), whole)
+                gone = state == "gone" or (state == "unknown" and spec.name in still)
+                if not gone and spec.name not in history.ended:
+                    names.add(spec.name)
         return names
 
     def take(self, n: int, array: int, job_id: str) -> bool:
@@ -593,7 +595,7 @@ def _fold_checkpoints(
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Say whether two generations' records agree but for their time."""
-    return {**one, "created": None} == {**other, "created": None}
+    return {**one, "created": ""} == {**other, "created": ""}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
