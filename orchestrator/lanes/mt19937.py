@@ -105,6 +105,18 @@ def random_sample(window: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return (high.double() * 67108864.0 + low.double()) * (1.0 / 9007199254740992.0), window
 
 
+def random_bits(window: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` fair bits of every lane, as ``RandomState.randint(0, 2)`` does: the lowest of one word each.
+
+    Returns
+    -------
+    tuple
+        int32 (count, L), and the window that follows.
+    """
+    words, window = advance(window, count)
+    return _temper(words) & 1, window
+
+
 def windows(states: Sequence[np.random.RandomState]) -> npt.NDArray[np.int32]:
     """Return the windows of NumPy generators: where each goes on, int32 (624, L)."""
     columns = []

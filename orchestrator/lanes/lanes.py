@@ -1,0 +1,148 @@
+"""``Lanes``: what an experiment's train function is given, and the driver that packs lanes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.experiment import Experiment, ExperimentParams, flatten, lane_paths, nest
+from orchestrator.lanes import loop
+from orchestrator.lanes.engine import WIDTHS
+from orchestrator.recorder import IntArray, Recorder, Snapshot
+
+
+class Lanes:
+    """Some runs of one program, stacked.
+
+    Attributes
+    ----------
+    params
+        The parameters of every lane, in slot order; the last ones are padding, copies of the first.
+    static
+        Parameters of the first lane, for those that all lanes share.
+    values
+        The lanes' own numbers by name, ``values.l1.start``: float32 (L,), or int64 where the parameter is an integer.
+        ``None`` is NaN; an absent group is ``None``.
+    width
+        L, the number of slots.
+    device
+        Where the tensors are.
+    """
+
+    def __init__(
+        self, params: Sequence[ExperimentParams], width: int, task: loop.Task, engine: Mapping[str, Any]
+    ) -> None:
+        self.params = [*params, *[params[0]] * (width - len(params))]
+        self.static: Any = params[0]
+        self.width = width
+        self.device = torch.device(engine["device"])
+        self.values = self._stack()
+        self.rest: loop.Task | None = None
+        self._task, self._engine = task, engine
+
+    @property
+    def seeds(self) -> Tensor:
+        """The lanes' seeds, int64 (L,)."""
+        seeds: Tensor = self.values.seed
+        return seeds
+
+    def tensor(self, array: Any) -> Tensor:
+        """Put an array, lanes last, on the lanes' device."""
+        return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
+
+    def grad(self, objective: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Any, Any]]:
+        """Differentiate an objective by its first argument.
+
+        ``objective`` returns each lane's loss (L,) and anything else; the result returns the gradients and that.
+        A lane's loss depends on its own parameters only, so the gradient of the sum holds every lane's own.
+        """
+
+        def total(*arguments: Any) -> tuple[Tensor, Any]:
+            losses, others = objective(*arguments)
+            return losses.sum(), others
+
+        differentiated: Callable[..., tuple[Any, Any]] = torch.func.grad(total, has_aux=True)
+        return differentiated
+
+    def run(
+        self,
+        *,
+        init: Callable[[], Any],
+        step: Callable[[Any, Tensor], tuple[Any, dict[str, Tensor]]],
+        log: Callable[[Any, Tensor], dict[str, Tensor]],
+        every: int,
+        steps: int,
+    ) -> None:
+        """Train: log, then update, and so on until every lane has made its steps.
+
+        The three functions are pure and treat lanes elementwise. A state is a tensor, or tuples and mappings of
+        tensors, with lanes on the last axis of each.
+
+        Parameters
+        ----------
+        init
+            Returns the state before step 0.
+        step
+            Takes the state and each lane's step, int64 (L,); returns the next state, and values (L,) by tag that are
+            logged at log points.
+        log
+            Takes the state before the update of that step; returns values (L,) by tag.
+        every
+            Log points are the steps divisible by this.
+        steps
+            How many updates a lane makes.
+        """
+        program = loop.Program(init, step, log, every, steps)
+        self.rest = loop.run(program, self._task, self.width, self.device, self._engine)
+
+    def _stack(self) -> SimpleNamespace:
+        rows = [flatten(p) for p in self.params]
+        paths = lane_paths(type(self.static))
+        columns = {path: [row[path] for row in rows] for path in rows[0]}
+        tensors = {path: self._column(values) for path, values in columns.items() if path in paths}
+        # An absent group is a None leaf of its own name: kept, so that experiments can ask for it.
+        absent = {path: None for path, values in columns.items() if path not in paths and values[0] is None}
+        return _namespace(nest({**absent, **{p: t for p, t in tensors.items() if t is not None}}))  # type: ignore[arg-type, dict-item]
+
+    def _column(self, values: Sequence[Any]) -> Tensor | None:
+        if not all(value is None or isinstance(value, (int, float)) for value in values):
+            return None  # not numbers: experiments read them from params
+        if all(isinstance(value, int) for value in values):
+            return torch.tensor(values, dtype=torch.int64, device=self.device)
+        return torch.tensor([np.nan if v is None else v for v in values], dtype=torch.float32, device=self.device)
+
+
+def _namespace(tree: Mapping[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(**{name: _namespace(v) if isinstance(v, Mapping) else v for name, v in tree.items()})
+
+
+def width_for(count: int, kind: str) -> int:
+    """Return the slots for ``count`` lanes: the next multiple of the engine's width."""
+    unit = WIDTHS[kind]
+    return -(-count // unit) * unit
+
+
+def train_lanes(
+    experiment: Experiment,
+    params: Sequence[ExperimentParams],
+    recorder: Recorder,
+    engine: Mapping[str, Any],
+    restored: tuple[IntArray, Snapshot] | None,
+) -> None:
+    """See :func:`orchestrator.lanes.train`.
+
+    The train function is called once for each packing: to continue with fewer lanes is to start again from a snapshot,
+    in memory, with the lanes that are left.
+    """
+    torch.set_num_threads(1)
+    function = experiment.load()
+    task: loop.Task | None = loop.Task(np.arange(len(params), dtype=np.int64), recorder, restored)
+    while task is not None and len(task.lanes):
+        lanes = Lanes([params[lane] for lane in task.lanes], width_for(len(task.lanes), engine["kind"]), task, engine)
+        function(lanes)
+        task = lanes.rest
