@@ -6,23 +6,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.arithmetic.data import Batches, evaluation, legacy_weights, structure, weight_init
+from experiments.arithmetic import streams
+from experiments.arithmetic.data import evaluation, legacy_weights, structure, weight_init
 from experiments.arithmetic.params import SingleLayer
+from orchestrator.lanes.lanes import Lanes
 from tests.arithmetic.reference import MODULES, DataSet
 
 ONE, UNION, MIXED = [-2, 2], [[-6, -2], [2, 6]], [[0.1, 2], [-2, -0.1], []]
 
 
 def make(**values):
-    return SingleLayer.model_validate({"operation": "div", "batch_size": 16, "evaluation_size": 50} | values)
+    return SingleLayer.model_validate(
+        {"operation": "div", "batch_size": 16, "evaluation_size": 50, "stream": "legacy"} | values
+    )
 
 
-def draw(batches, count):
-    p = batches.params[0]
-    x = np.empty((count, p.input_size, len(batches.params), p.batch_size), np.float32)
-    t = np.empty((count, len(batches.params), p.batch_size), np.float32)
-    batches.draw(x, t)
-    return x, t
+def draw(params, count):
+    """Return the first batches of some lanes: float32 (count, I, B, L) and (count, B, L)."""
+    stream = streams.build(Lanes(params, len(params), None, {"device": "cpu", "kind": "eager"}))
+    state, batches = stream.start(), []
+    for step in range(count):
+        x, t, state = stream.draw(state, torch.full((len(params),), step))
+        batches.append((x.numpy(), t.numpy()))
+    return tuple(np.stack(arrays) for arrays in zip(*batches, strict=True))
 
 
 def expected(p, count):
@@ -37,75 +43,50 @@ def test_the_first_numbers_of_a_run_in_plain_numpy():
     """Parent of seed 0; with two inputs the offset consumes nothing, so the first word seeds the stream."""
     stream = np.random.RandomState(np.random.RandomState(0).randint(0, 2**32 - 1))
     rows = stream.uniform(1, 2, size=(16, 2))
-    x, t = draw(Batches([make()]), 1)
-    np.testing.assert_array_equal(x[0, :, 0], rows.T.astype(np.float32))
-    np.testing.assert_array_equal(t[0, 0], (rows[:, 0] / rows[:, 1]).astype(np.float32))
+    x, t = draw([make()], 1)
+    np.testing.assert_array_equal(x[0, :, :, 0], rows.T.astype(np.float32))
+    np.testing.assert_array_equal(t[0, :, 0], (rows[:, 0] / rows[:, 1]).astype(np.float32))
 
 
 @pytest.mark.parametrize("operation", ["add", "sub", "mul", "div", "squared", "root", "reciprocal"])
 @pytest.mark.parametrize(
-    "shape", [{"input_size": 2}, {"input_size": 10}, {"input_size": 40, "subset_size": 13, "subset_overlap": 4}]
+    "shape", [{"input_size": 2}, {"input_size": 10}, {"input_size": 24, "subset_size": 7, "subset_overlap": 3}]
 )
 def test_batches_are_the_originals(operation, shape):
-    lanes = [
-        make(operation=operation, seed=seed, interpolation=[1, high], **shape) for seed in (0, 7) for high in (2, 3)
-    ]
-    x, t = draw(Batches(lanes), 5)
+    over = [[1, 2], [1, 3]]
+    lanes = [make(operation=operation, seed=seed, interpolation=o, **shape) for seed in (0, 7) for o in over]
+    x, t = draw(lanes, 3)
     for lane, p in enumerate(lanes):
-        inputs, targets = expected(p, 5)
-        np.testing.assert_array_equal(x[:, :, lane], inputs)
-        np.testing.assert_array_equal(t[:, lane], targets)
+        inputs, targets = expected(p, 3)
+        np.testing.assert_array_equal(x[..., lane], inputs)
+        np.testing.assert_array_equal(t[..., lane], targets)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     lanes=st.lists(st.tuples(st.integers(0, 3), st.sampled_from([ONE, [1, 2], UNION, MIXED])), min_size=1, max_size=7),
     input_size=st.sampled_from([2, 3, 10]),
-    counts=st.lists(st.integers(1, 40), min_size=1, max_size=4),
-    scratch=st.sampled_from([1, 100, 2**16]),
 )
-def test_no_lane_sees_its_neighbours_nor_the_size_of_a_block(lanes, input_size, counts, scratch):
+def test_lanes_over_ranges_of_all_forms_draw_what_they_would_alone(lanes, input_size):
     params = [make(seed=seed, interpolation=over, input_size=input_size) for seed, over in lanes]
-    batches = Batches(params)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.arithmetic.data._SCRATCH", scratch)
-        drawn = [draw(batches, count) for count in counts]
-    x, t = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    x, t = draw(params, 12)
     for lane, p in enumerate(params):
-        inputs, targets = expected(p, sum(counts))
-        np.testing.assert_array_equal(x[:, :, lane], inputs)
-        np.testing.assert_array_equal(t[:, lane], targets)
+        inputs, targets = expected(p, 12)
+        np.testing.assert_array_equal(x[..., lane], inputs)
+        np.testing.assert_array_equal(t[..., lane], targets)
 
 
-@settings(deadline=None, max_examples=20)
-@given(
-    before=st.lists(st.integers(0, 30), min_size=4, max_size=4),
-    order=st.permutations(range(4)),
-)
-def test_a_lane_goes_on_from_its_state_beside_other_lanes(before, order):
-    """Lanes from processes that stopped at different steps, in another order: each goes on with its own stream."""
-    params = [make(seed=seed, interpolation=over) for seed in (0, 1) for over in (ONE, UNION)]
-    states = []
-    for p, count in zip(params, before, strict=True):
-        alone = Batches([p])
-        draw(alone, count)
-        states.append(alone.state[:, 0])
-    together = Batches([params[lane] for lane in order])
-    together.state = np.stack([states[lane] for lane in order], axis=-1)
-    x, t = draw(together.select([2, 0, 3]), 4)
-    for column, lane in enumerate([order[2], order[0], order[3]]):
-        inputs, targets = expected(params[lane], before[lane] + 4)
-        np.testing.assert_array_equal(x[:, :, column], inputs[before[lane] :])
-        np.testing.assert_array_equal(t[:, column], targets[before[lane] :])
-
-
-def test_lanes_of_one_seed_share_a_draw():
-    params = [make(seed=seed, interpolation=[low, 9]) for low in range(5) for seed in range(3)]
-    batches = Batches(params)
-    assert len(batches._sources) == 3
-    draw(batches, 3)
-    batches.state = batches.state
-    assert len(batches._sources) == 3
+@pytest.mark.parametrize("over", [ONE, [1, 2], UNION, MIXED])
+def test_the_counter_stream_draws_from_the_same_distribution(over):
+    x, t = draw([make(stream="counter", interpolation=over, batch_size=4000, seed=seed) for seed in range(3)], 2)
+    data = DataSet(make(interpolation=over))
+    rows, _ = data.sample(data.fork(), over, 40_000)
+    for column in range(2):
+        quantiles = np.quantile(rows[:, column], np.linspace(0.05, 0.95, 10))
+        ranks = np.mean(x[:, column, ..., None] < quantiles, axis=(0, 1, 2))
+        np.testing.assert_allclose(ranks, np.linspace(0.05, 0.95, 10), atol=0.02)
+    np.testing.assert_allclose(t, x[:, 0] / x[:, 1], rtol=1e-6)
+    assert len(np.unique(x)) > 0.99 * x.size  # lanes, iterations and inputs are independent draws
 
 
 @pytest.mark.parametrize("ranges", ["interpolation", "extrapolation"])
@@ -130,10 +111,10 @@ def test_trap_14_runs_of_a_range_share_their_evaluation_sets():
 
 
 def test_trap_7_targets_are_rounded_not_reckoned_again():
-    x, t = draw(Batches([make(interpolation=[0.1, 0.2], batch_size=1000)]), 1)
-    again = x[0, 0, 0] / x[0, 1, 0]
-    assert 0.1 < np.mean(again != t[0, 0]) < 1
-    np.testing.assert_allclose(again, t[0, 0], rtol=3e-7)
+    x, t = draw([make(interpolation=[0.1, 0.2], batch_size=1000)], 1)
+    again = x[0, 0, :, 0] / x[0, 1, :, 0]
+    assert 0.1 < np.mean(again != t[0, :, 0]) < 1
+    np.testing.assert_allclose(again, t[0, :, 0], rtol=3e-7)
 
 
 def test_ten_inputs_hold_two_neighbours_at_a_place_of_the_seeds_choice():
