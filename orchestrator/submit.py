@@ -296,11 +296,11 @@ def submit(
             return result
         asked = True
         try:
-            fresh = _publish(study, wanted, cluster, request, result, argv)
+            _publish(study, wanted, cluster, request, result, argv)
         except Taken:
             continue  # somebody else published first: what was planned may not hold any more
         break
-    for entry in fresh:
+    for entry in [entry for entry in result.published if entry.kind == "submit"]:
         _hand_over(study, entry, range(len(entry.arrays)), cluster, result)
     return result
 
@@ -358,8 +358,8 @@ def shrinks(study: Study, refused: Plan) -> UserError:
     count, some = len(refused.left), ", ".join(map(identity.to_text, refused.left[:3]))
     return UserError(
         f"the grid no longer names {count} run{'s' * (count != 1)} that study {study.name!r} asked for ({some}"
-        f"{', …' if count > 3 else ''}). Give `--prune` to let them go (what is unfinished is cancelled, results stay on "
-        "the disk), `--only key=…` to submit only some of the grid's runs, or the grid another `study:` name"
+        f"{', …' if count > 3 else ''}). Give `--prune` to let them go (what is unfinished is cancelled, results stay "
+        "on the disk), `--only key=…` to submit only some of the grid's runs, or the grid another `study:` name"
     )
 
 
@@ -375,8 +375,8 @@ def _publish(
     request: Request,
     result: Result,
     argv: Sequence[str] | None,
-) -> list[Submission]:
-    """Publish what a plan wants: the order to cancel, the generation, the entries. Returns the entries to hand over."""
+) -> None:
+    """Publish what a plan wants: the order to cancel, the generation, the entries."""
     doing = result.plan
     assert doing is not None
     n = doing.n
@@ -389,7 +389,6 @@ def _publish(
         n += 1
     code, packages = (wanted.code(study), wanted.packages(study)) if doing.batches else ("", "")
     generation = wanted.generation(study)
-    entries: list[Submission] = []
     for batch in doing.batches:
         entry = Submission(
             n,
@@ -405,11 +404,8 @@ def _publish(
             only=tuple(request.only),
             **stamp,
         )
-        entry = study.publish(replace(entry, tasks=batch.tasks).numbered(n))
-        result.published.append(entry)
-        entries.append(entry)
+        result.published.append(study.publish(replace(entry, tasks=batch.tasks).numbered(n)))
         n += 1
-    return entries
 
 
 def _arrays(batch: Batch, cluster: Cluster) -> tuple[tuple[int, int], ...]:

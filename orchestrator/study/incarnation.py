@@ -64,6 +64,7 @@ class Incarnation:
     def write(
         self,
         kind: str,
+        /,
         *,
         lanes: Iterable[SupportsInt] | None = None,
         steps: SupportsInt | Iterable[SupportsInt] | None = None,

@@ -1,0 +1,176 @@
+"""Small studies, a cluster that lives in memory, and a worker that needs no training."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from orchestrator import identity
+from orchestrator.errors import UserError
+from orchestrator.points import MISSING, Column, Points
+from orchestrator.states import JobState
+from orchestrator.study.incarnation import Incarnation
+from orchestrator.study.records import Job, Submission, TaskSpec
+from orchestrator.study.spans import to_spans
+from orchestrator.study.study import Study
+from orchestrator.submit import Desired
+
+LANES = frozenset({"seed", "rate", "l1.start"})
+
+
+def make_points(
+    seeds: int = 5, layers: Sequence[str] = ("nmru",), rates: Sequence[float] = (0.1,), steps: int = 100
+) -> Points:
+    """Layers × rates × seeds; the layer "sparse" has a group that the others have not."""
+    grid = list(itertools.product(range(len(layers)), range(len(rates)), range(seeds)))
+    group = [0.5 if layer == "sparse" else MISSING for layer in layers]
+    points = Points(
+        codes={
+            "layer": array("B", [layer for layer, _, _ in grid]),
+            "rate": array("B", [rate for _, rate, _ in grid]),
+            "seed": array("H", [seed for _, _, seed in grid]),
+        },
+        leaves={
+            "layer": Column("layer", list(layers)),
+            "l1": Column("layer", [MISSING if value is not MISSING else None for value in group]),
+            "l1.start": Column("layer", group),
+            "rate": Column("rate", list(rates)),
+            "seed": Column("seed", list(range(seeds))),
+            "steps": Column("", [steps]),
+        },
+        labels={"layer": Column("layer", list(layers)), "seed": Column("seed", list(map(str, range(seeds))))},
+    )
+    for i in range(len(grid)):
+        points.ids += identity.from_text(identity.run_id("test", 1, points.params(i)))
+    return points
+
+
+def make_info(**changes: Any) -> dict[str, Any]:
+    return {
+        "experiment": "test",
+        "version": 1,
+        "form": "lanes",
+        "train": "nowhere:train",
+        "params": "nowhere:Params",
+        "steps": "steps",
+        "cadence": None,
+        "lanes": sorted(LANES),
+        "project": None,
+        "overrides": [],
+        "resources": {"lanes": "auto", "workers": 1, "retries": 2, "memory": "2G"},
+        "export": {},
+        "figures": [],
+        "created": "",
+        **changes,
+    }
+
+
+def make_wanted(points: Points, *, text: str = "study: s\n", source: str = "s1", **info: Any) -> Desired:
+    record = make_info(**info)
+    return Desired(
+        record,
+        points,
+        generation=lambda study: study.publish_generation(text, record, points),
+        code=lambda study: "c0de",
+        source=source,
+        packages=lambda study: study.record_packages({"python": "3"}),
+    )
+
+
+def ids(points: Points) -> list[bytes]:
+    return [points.id(i) for i in range(len(points))]
+
+
+def enter(study: Study, *tasks: Iterable[int], g: int = 1, **fields: Any) -> Submission:
+    """Publish an entry whose tasks have these positions, and record a job for it."""
+    n = study.history().last + 1
+    lists = [list(task) for task in tasks]
+    specs = tuple(TaskSpec(f"{n}-{i}", to_spans(task), len(task)) for i, task in enumerate(lists))
+    fields = {"generation": g, "cluster": "fake", "source": "s1", "arrays": ((0, len(specs)),), **fields}
+    entry = study.publish(Submission(n, tasks=specs, **fields))
+    study.record_job(n, 0, Job(n, 0, "fake", f"j{n}"))
+    return entry
+
+
+def start(study: Study, task: str) -> Incarnation:
+    """Begin an incarnation as a worker does: restore what there is, and say so."""
+    incarnation = study.begin(task)
+    incarnation.write("begin", host="here", pid=1)
+    found = study.restore_points(incarnation.task.runs, code=incarnation.task.submission.source)
+    steps = [found[run].step if run in found else 0 for run in incarnation.task.runs]
+    incarnation.write("restored", lanes=range(len(steps)), steps=steps)
+    return incarnation
+
+
+def save(incarnation: Incarnation, steps: int | list[int], lanes: Sequence[int] | None = None) -> None:
+    lanes = range(len(incarnation.task.runs)) if lanes is None else lanes
+    incarnation.checkpoint(lambda file: file.write(b"state"), lanes, steps)  # type: ignore[arg-type, return-value]
+
+
+def finish(incarnation: Incarnation, lanes: Sequence[int] | None = None, step: int = 100) -> None:
+    lanes = range(len(incarnation.task.runs)) if lanes is None else lanes
+    incarnation.write("verdict", lanes=lanes, outcome="done", steps=step)
+    incarnation.write("end", reason="finished")
+
+
+@dataclass
+class FakeCluster:
+    """A scheduler in memory. ``refuse`` makes it unreachable."""
+
+    name: str = "fake"
+    kind: str = "local"
+    max_array: int | None = None
+    max_jobs: int | None = None
+    refuse: bool = False
+    jobs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    states: dict[str, JobState] = field(default_factory=dict)
+    queries: int = 0
+
+    def submit(self, study: Study, submission: Submission, array: int) -> Job:
+        if self.refuse:
+            raise UserError("the scheduler does not answer")
+        job_id = f"job{len(self.jobs) + 1}"
+        self.jobs[job_id] = (submission.n, array)
+        self.states[job_id] = "pending"
+        return Job(submission.n, array, self.name, job_id)
+
+    def poll(self, jobs: Sequence[Job]) -> dict[str, JobState]:
+        self.queries += 1
+        return {job.job_id: self.states.get(job.job_id, "gone") for job in jobs}
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.states[job.job_id] = "gone"
+
+    def limits(self) -> Any:
+        return SimpleNamespace(max_array=self.max_array, max_jobs=self.max_jobs)
+
+    def __call__(self, name: str) -> FakeCluster:
+        assert name == self.name
+        return self
+
+    def work(self, study: Study, job_id: str) -> bool:
+        """Do what a job does, from taking its array to its tasks' verdicts."""
+        n, a = self.jobs[job_id]
+        self.states[job_id] = "gone"
+        if not study.take(n, a, job_id):
+            return False
+        entry = study.submission(n)
+        for spec in entry.tasks[slice(*entry.arrays[a])]:
+            incarnation = start(study, spec.name)
+            history = study.history()
+            gone = study.superseded(incarnation, incarnation.task.runs)
+            finish(
+                incarnation,
+                [
+                    lane
+                    for lane, run in enumerate(incarnation.task.runs)
+                    if lane not in gone and not history.runs[run].cancelled
+                ],
+            )
+            incarnation.close()
+        return True
