@@ -1,0 +1,105 @@
+"""The sections of a grid file beside its axes: resources, export and figures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from orchestrator import units
+
+
+class Section(BaseModel):
+    """A section: unknown keys, wrong types and non-finite numbers are errors."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _unit(read: Any, example: str) -> Any:
+    """Return a validator that refuses what ``read`` cannot read, bare numbers included."""
+
+    def check(value: object) -> object:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise ValueError(f"it has no unit: write a number with its unit, such as {example}")  # noqa: TRY004
+        if isinstance(value, str):
+            read(value)
+        return value
+
+    return BeforeValidator(check)
+
+
+Time = Annotated[
+    str, _unit(units.seconds, "40m or 1h30m"), WithJsonSchema({"type": "string", "pattern": f"^{units.TIME}$"})
+]
+Memory = Annotated[
+    str, _unit(units.size, "512M or 2G"), WithJsonSchema({"type": "string", "pattern": f"^{units.SIZE}$"})
+]
+
+
+def _name(value: str) -> str:
+    if not value or not set(value) <= _NAME or value[0] in ".-":
+        raise ValueError("a name has letters, digits, '-', '_' and '.', and begins with a letter, a digit or '_'")
+    return value
+
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"})
+]
+"""A name that may become a file or folder name on any file system."""
+
+
+class Resources(Section):
+    """What one job asks of the cluster."""
+
+    cpus: int = Field(1, ge=1, description="cores of one job")
+    gpus: int = Field(0, ge=0, description="accelerators of one job")
+    memory: Memory | None = Field(None, description="memory of one job, such as 2G")
+    time: Time | None = Field(
+        None, description="time slice of one job, such as 40m; what is unfinished goes on in the next"
+    )
+    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="runs that train together")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="processes side by side in a job"
+    )
+    cluster: Name = Field("local", description="local, slurm, lsf, or a cluster profile")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the runs compute")
+    engine: Literal["auto", "eager", "compiled"] = Field("auto", description="how lanes are computed")
+    checkpoint: Time = Field("60s", description="time between checkpoints")
+    retries: int = Field(2, ge=0, description="how often a failed run is tried again")
+    partition: str | None = Field(None, description="Slurm partition")
+    queue: str | None = Field(None, description="LSF queue")
+    account: str | None = Field(None, description="account or project that is charged")
+    qos: str | None = Field(None, description="Slurm quality of service")
+    extra: list[str] = Field(default_factory=list, description="further scheduler options, passed on as they are")
+
+
+class SummarySpec(Section):
+    """How runs are judged."""
+
+    select: str = Field(description="tag whose minimum picks a run's best row")
+    error: str = Field(description="tag that is compared with the threshold")
+    threshold: float = Field(description="a run succeeds below it")
+    inclusive: bool = Field(False, description="whether the threshold itself is a success")
+    sparsity: list[str] = Field(default_factory=list, description="tag patterns; their maximum at each step counts")
+    window: Annotated[int, Field(ge=1)] | None = Field(None, description="only the last so many rows")
+
+
+class ExportSpec(Section):
+    """What goes into the tables."""
+
+    tags: list[str] = Field(default_factory=lambda: ["*"], min_length=1, description="tag patterns")
+    every: int = Field(1, ge=1, description="keep every so many rows of a series")
+    summary: SummarySpec | None = Field(None, description="how runs are judged")
+
+
+class FigureSpec(Section):
+    """One figure."""
+
+    name: Name = Field(description="file name of the figure")
+    script: str = Field(min_length=1, description="script in r_plots/, or a path to an R script")
+    x: str = Field(description="axis or parameter along x")
+    colour: str | None = Field(None, description="axis or parameter told apart by colour")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="further options of the script"
+    )
