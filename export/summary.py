@@ -1,0 +1,275 @@
+"""Which runs succeeded, when, and how sparse they became: first per run, then per group of runs.
+
+The rules are those of docs/papers/arithmetic.md, "Evaluation". A run's rows are the steps at which it was evaluated.
+Its best row has the least selecting error (validation); the run is solved if the judged error (test) of that very row
+is under the threshold; it was solved *at* the first step, before or after the best row, whose judged error is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export import intervals
+from export.corpus import Corpus
+from export.describe import Dictionary
+from export.reader import Int64
+from orchestrator.errors import UserError, nearest
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+REPLICATE = "seed"
+"""The label over which a summary goes unless it is told what to keep."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How runs are judged; the grid's ``export: summary:`` section.
+
+    Parameters
+    ----------
+    select
+        Tag whose minimum picks the best row.
+    error
+        Tag that is compared with the threshold.
+    threshold
+        In the unit of ``error``.
+    inclusive
+        Whether an error that equals the threshold is a success.
+    sparsity
+        Patterns of tags; their maximum at each step is the row's sparsity error.
+    window
+        Only the last so many rows may be the best; all if not given.
+    """
+
+    select: str
+    error: str
+    threshold: float
+    inclusive: bool = False
+    sparsity: tuple[str, ...] = ()
+    window: int | None = None
+
+    @staticmethod
+    def of(section: Mapping[str, Any] | None) -> Criterion | None:
+        """Read the grid's section; fields of a later version are ignored."""
+        if not section:
+            return None
+        known = {name: value for name, value in section.items() if name in Criterion.__dataclass_fields__}
+        return Criterion(**(known | {"sparsity": tuple(known.get("sparsity", ()))}))
+
+    def wants(self, tag: str) -> bool:
+        """Say whether a tag is needed."""
+        return tag in (self.select, self.error) or any(fnmatchcase(tag, pattern) for pattern in self.sparsity)
+
+
+@dataclass
+class Verdicts:
+    """What became of each run: arrays of (runs,); NaN, or step -1, where there is nothing.
+
+    Parameters
+    ----------
+    step, select, error, sparsity
+        Of the best row.
+    solved
+        Whether its error is under the threshold.
+    solved_at
+        The first step whose error is.
+    """
+
+    step: Int64
+    select: Float64
+    error: Float64
+    sparsity: Float64
+    solved: Bool
+    solved_at: Int64
+
+
+def judge(corpus: Corpus, criterion: Criterion) -> Verdicts:
+    """Judge every run of a corpus.
+
+    Raises
+    ------
+    UserError
+        If there are rows, and none has one of the criterion's tags.
+    """
+    columns = corpus.columns
+    for tag in (criterion.select, criterion.error):
+        if len(columns) and tag not in columns.tags:
+            raise UserError(
+                f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, columns.tags)}"
+            )
+    run, step, values = _rows(corpus, criterion)
+    return best(run, step, *values, len(corpus.runs), criterion)
+
+
+def best(
+    run: Int64, step: Int64, select: Float64, error: Float64, sparsity: Float64, runs: int, criterion: Criterion
+) -> Verdicts:
+    """Judge runs from their rows.
+
+    Parameters
+    ----------
+    run
+        int64 (rows,): the run of each row, ascending; a run's rows stand in the order of their steps.
+    step
+        int64 (rows,).
+    select, error, sparsity
+        float64 (rows,); NaN for no value.
+    runs
+        How many runs there are; one without rows is not solved.
+    criterion
+        How to judge.
+    """
+    rows = np.arange(len(run))
+    starts = np.searchsorted(run, np.arange(runs + 1))
+    count = np.diff(starts)
+    under = error <= criterion.threshold if criterion.inclusive else error < criterion.threshold
+    from_end = starts[1:][run] - rows  # 1 for a run's last row
+    valid = ~np.isnan(select) & (from_end <= (criterion.window or len(run) + 1))
+    least = np.full(runs, np.inf)
+    np.minimum.at(least, run[valid], select[valid])
+    # The first row that has the least error; the last row where there is none.
+    at = _first(run, valid & (select == least[run]), starts[1:] - 1, runs)
+    there = count > 0
+    at = np.where(there, at, 0)
+
+    def pick(values: Float64) -> Float64:
+        return np.where(there, values[at], np.nan) if len(values) else np.full(runs, np.nan)
+
+    first = _first(run, under, np.full(runs, -1), runs)
+    solved = (under[at] & there) if len(under) else np.zeros(runs, bool)
+    steps = np.append(step, -1)  # so that row -1, for none, has step -1
+    return Verdicts(
+        step=steps[np.where(there, at, -1)],
+        select=pick(select),
+        error=pick(error),
+        sparsity=pick(sparsity),
+        solved=solved,
+        solved_at=steps[first],
+    )
+
+
+def group_columns(points: Sequence[Dictionary]) -> list[Dictionary]:
+    """Return the labels that a summary keeps: all but the replicate's."""
+    return [label for label in points if label.name != REPLICATE]
+
+
+def summarise(by: Sequence[Dictionary], run: Int64, finished: Bool, verdicts: Verdicts) -> Any:
+    """Return one row per group of points that agree in the columns ``by``, as an Arrow table.
+
+    A run that stands at several points of a group counts once. Only finished runs enter the statistics.
+
+    Parameters
+    ----------
+    by
+        Columns over the points. Groups are in the order of their values, the first column varying slowest.
+    run
+        int64 (points,): the run of each point.
+    finished
+        bool (runs,).
+    verdicts
+        Of the runs.
+    """
+    import pyarrow as pa
+
+    points = np.arange(len(run))
+    codes = [column.codes for column in by]
+    order = np.lexsort([run, *reversed(codes)]) if len(points) else points
+    keys = np.stack([*codes, run])[:, order] if len(points) else np.zeros((len(by) + 1, 0), np.int64)
+    changes = np.any(np.diff(keys, axis=1), axis=0)
+    order = order[np.append(True, changes)] if len(points) else order  # each run once per group
+    keys = np.stack(codes)[:, order] if codes else np.zeros((1, len(order)), np.int64)
+    edges = np.flatnonzero(np.append(True, np.any(np.diff(keys, axis=1), axis=0))) if len(order) else order
+    groups = [run[members] for members in np.split(order, edges[1:])] if len(order) else []
+    heads = order[edges]
+    rows = [_statistics(members, finished, verdicts) for members in groups]
+    table = {column.name: column.at(heads) for column in by}
+    table |= {name: pa.array([row[name] for row in rows], kind) for name, kind in _fields(pa)}
+    return pa.table(table)
+
+
+def _fields(pa: Any) -> list[tuple[str, Any]]:
+    names = [name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)]
+    return [(name, pa.int64()) for name in ("runs", "n", "solved")] + [(name, pa.float64()) for name in names]
+
+
+def _names(quantity: str) -> list[str]:
+    if quantity == "success":
+        return ["success", "success_lower", "success_upper"]
+    kinds = [f"{quantity}_{kind}{end}" for kind in ("mean", "published") for end in ("", "_lower", "_upper")]
+    return [*kinds, f"{quantity}_median", f"{quantity}_max"]
+
+
+def _statistics(members: Int64, finished: Bool, verdicts: Verdicts) -> dict[str, float | int | None]:
+    done = members[finished[members]]
+    solved = done[verdicts.solved[done]]
+    steps = verdicts.solved_at[solved].astype(np.float64)
+    errors = verdicts.sparsity[solved]
+    errors = errors[~np.isnan(errors)]
+    numbers: list[float] = [
+        *intervals.wilson(len(solved), len(done)),
+        *intervals.student(steps),
+        *intervals.published_steps(steps),
+        *_middle_and_most(steps),
+        *intervals.student(errors),
+        *intervals.published_sparsity(errors),
+        *_middle_and_most(errors),
+    ]
+    names = [name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)]
+    row: dict[str, float | int | None] = {"runs": len(members), "n": len(done), "solved": len(solved)}
+    return row | {name: None if np.isnan(x) else float(x) for name, x in zip(names, numbers, strict=True)}
+
+
+def _middle_and_most(values: Float64) -> tuple[float, float]:
+    return (float(np.median(values)), float(np.max(values))) if len(values) else (np.nan, np.nan)
+
+
+def _first(run: Int64, wanted: Bool, otherwise: Int64, runs: int) -> Int64:
+    """Return the first wanted row of each run, ``otherwise`` where it has none."""
+    rows = np.flatnonzero(wanted)
+    found, at = np.unique(run[rows], return_index=True)
+    first = otherwise.astype(np.int64)
+    first[found] = rows[at]
+    return np.asarray(first[:runs])
+
+
+def _rows(corpus: Corpus, criterion: Criterion) -> tuple[Int64, Int64, tuple[Float64, Float64, Float64]]:
+    """Return the rows of all runs: the steps that have a selecting or a judged error, with the three values at each."""
+    columns = corpus.columns
+    codes = {tag: code for code, tag in enumerate(columns.tags)}
+    run = corpus.run_of_rows()
+    main = np.isin(columns.tag, [codes[tag] for tag in (criterion.select, criterion.error) if tag in codes])
+    keys = np.unique(np.stack([run[main], columns.step[main]]), axis=1)
+    pairs = _pairs(keys[0], keys[1])
+
+    def place(wanted: Bool) -> tuple[Int64, Int64]:
+        rows = np.flatnonzero(wanted)
+        mine = _pairs(run[rows], columns.step[rows])
+        at = np.minimum(np.searchsorted(pairs, mine), max(len(pairs) - 1, 0))
+        there = pairs[at] == mine if len(pairs) else np.zeros(len(rows), bool)
+        return at[there], rows[there]
+
+    def last(tag: str) -> Float64:
+        values = np.full(len(pairs), np.nan)
+        at, rows = place(columns.tag == codes.get(tag, -1))
+        values[at] = columns.value[rows]  # of several values at one step the last stays
+        return values
+
+    sparse = [code for tag, code in codes.items() if any(fnmatchcase(tag, pattern) for pattern in criterion.sparsity)]
+    most = np.full(len(pairs), np.nan)
+    at, rows = place(np.isin(columns.tag, sparse))
+    np.fmax.at(most, at, columns.value[rows])
+    return keys[0], keys[1], (last(criterion.select), last(criterion.error), most)
+
+
+def _pairs(run: Int64, step: Int64) -> Any:
+    """Return (run, step) as one array whose order is that of the pairs."""
+    pairs = np.empty(len(run), [("run", np.int64), ("step", np.int64)])
+    pairs["run"], pairs["step"] = run, step
+    return pairs
