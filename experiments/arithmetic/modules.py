@@ -1,9 +1,10 @@
 """The modules: NAU, NMU, Real NPU, NRU and NMRU with one output, for many lanes.
 
 *Learning Division with Neural Arithmetic Logic Modules* (arXiv 2110.05177), sections 3 and 4; NAU and NMU: *Neural
-Arithmetic Units* (arXiv 2001.05016). A module's parameters are packed into w, float32 (P, L); it reads inputs x, float32
-(I, B, L), and returns outputs (B, L). Features are chained one by one, so that a lane's arithmetic never depends on how
-many lanes there are: no matrix product, and no ``prod``, whose gradient changes for all lanes when one holds a zero.
+Arithmetic Units* (arXiv 2001.05016). A module's parameters are packed into w, float32 (P, L); it reads inputs x,
+float32 (I, B, L), and returns outputs (B, L). Features are chained one by one, so that a lane's arithmetic never
+depends on how many lanes there are: no matrix product, and no ``prod``, whose gradient changes for all lanes when one
+holds a zero.
 """
 
 from __future__ import annotations

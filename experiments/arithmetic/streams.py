@@ -1,8 +1,8 @@
 """Training batches and initial weights of many lanes, drawn inside the step.
 
-Two streams: ``counter``, a function of (seed, iteration), and ``legacy``, the numbers of the papers' code, whose generator
-is part of a lane's state. Inputs are float32 (I, B, L), targets float32 (B, L). Legacy inputs and targets are reckoned in
-float64 and rounded at the end, as the original does; the counter stream is single precision throughout.
+Two streams: ``counter``, a function of (seed, iteration), and ``legacy``, the numbers of the papers' code, whose
+generator is part of a lane's state. Inputs are float32 (I, B, L), targets float32 (B, L). Legacy inputs and targets are
+reckoned in float64 and rounded at the end, as the original does; the counter stream is single precision throughout.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Ranges:
 
 
 def kind_of(spans: Spans) -> str:
-    """Return what a range consumes: ``one`` array of numbers, two for the two halves of the ``input``, or with coins."""
+    """Return what a range draws: ``one`` array of numbers, two for the halves of the ``input``, or two and coins."""
     return "one" if len(spans.intervals) == 1 else spans.by
 
 

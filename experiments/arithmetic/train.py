@@ -1,7 +1,7 @@
 """Single-layer arithmetic task: one module learns one operation on two of its inputs.
 
-*Learning Division with Neural Arithmetic Logic Modules* (arXiv 2110.05177). Read it from top to bottom: data, objective,
-update, evaluation. Everything is written for many lanes at once, which share a program and differ in values.
+*Learning Division with Neural Arithmetic Logic Modules* (arXiv 2110.05177). Read it from top to bottom: data,
+objective, update, evaluation. Everything is written for many lanes at once, which share a program and differ in values.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ Flat = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """A function of tensors that returns tensors, both in a fixed order."""
 
 WIDTHS = {"compiled": 16, "eager": 64}
-"""Lanes are padded to a multiple of this: vector code and its scalar tail differ in the last bits of ``pow``, and torch's
-eager sums add four vectors of columns (16 floats each) in another order than what is left over."""
+"""Lanes are padded to a multiple of this: vector code and its scalar tail differ in the last bits of ``pow``, and
+torch's eager sums add four vectors of columns (16 floats each) in another order than what is left over."""
 
 
 def resolve(engine: str = "auto", device: str = "auto") -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _ahead_of_time(function: Flat, inputs: Sequence[Tensor]) -> Flat:
 
 
 def _lift(traced: torch.fx.GraphModule) -> list[Tensor]:
-    """Turn the tensors that a traced function closes over into further inputs, so that their values are not compiled in."""
+    """Turn the tensors that a traced function closes over into inputs, so that their values are not compiled in."""
     graph, captured = traced.graph, []
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     found: dict[str, torch.fx.Node] = {}
@@ -166,6 +167,8 @@ def _compile(traced: torch.fx.GraphModule, leaves: Sequence[Tensor], library: Pa
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="making-") as scratch:
         made = Path(scratch) / "step.so"
         options = {"aot_inductor.output_path": str(made)}
-        found = torch._inductor.aot_compile(traced, tuple(leaves), options=options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own making
+            found = torch._inductor.aot_compile(traced, tuple(leaves), options=options)
         # Beside other workers that compile the same: the last rename wins, and all libraries are equal.
         Path(str(found)).replace(library)

@@ -62,6 +62,7 @@ class Stack:
 
     @property
     def steps(self) -> Tensor:
+        """Each slot's step, int64 (L,)."""
         return self.leaves[-2]
 
     @property
@@ -100,7 +101,7 @@ def run(program: Program, task: Task, width: int, device: torch.device, engine: 
         raise ValueError(f"lanes go on from log points, every {program.every} steps; not from {sorted(set(steps))}")
 
     tags: dict[str, list[str]] = {}
-    update = prepare(_updating(program, stack.spec, tags), stack.leaves, engine)
+    update = prepare(_updating(program, stack.spec, tags, device), stack.leaves, engine)
     report = prepare(_reporting(program, stack.spec, tags), stack.leaves[:-1], engine)
     alive = np.ones(count, np.bool_)
     while True:
@@ -155,12 +156,13 @@ def _worth_repacking(left: int, width: int, remaining: int, kind: str) -> bool:
     return smaller <= width // 2 and (width - smaller) * remaining > REPACKING_COST[kind]
 
 
-def _updating(program: Program, spec: pytree.TreeSpec, tags: dict[str, list[str]]) -> Flat:
+def _updating(program: Program, spec: pytree.TreeSpec, tags: dict[str, list[str]], device: torch.device) -> Flat:
     """Return the update of a whole stack: the experiment's step, made only by lanes that are neither bad nor done.
 
     Numbers of other lanes stay what they were. Integer state, which is state of random numbers, goes on: nobody reads
     it again.
     """
+    limit = torch.tensor(program.steps, device=device)  # a tensor: the compiled update serves any number of steps
 
     def update(leaves: Sequence[Tensor]) -> Sequence[Tensor]:
         *old, steps, bad = leaves
@@ -168,7 +170,7 @@ def _updating(program: Program, spec: pytree.TreeSpec, tags: dict[str, list[str]
         new = pytree.tree_leaves(state)
         numbers = [leaf for leaf in new if leaf.is_floating_point()]
         finite = torch.stack([leaf.isfinite().reshape(-1, leaf.shape[-1]).all(0) for leaf in numbers]).all(0)
-        active = (steps < program.steps) & (bad < 0)
+        active = (steps < limit) & (bad < 0)
         moves = active & finite
         kept = [
             torch.where(moves, after, before) if after.is_floating_point() else after
