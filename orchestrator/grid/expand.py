@@ -91,7 +91,8 @@ def expand(grid: Grid) -> Points:
             result.leaves |= columns.add(name, [_field(walk, name) for walk in walks])
     result.leaves = {path: result.leaves[path] for path in sorted(result.leaves)}
     result.labels = layout.labels()
-    result.resources_by, result.resources = columns.find([_resources(resolver) for resolver in grid.resolvers])
+    result.resources_by, asked = columns.find([_resources(resolver) for resolver in grid.resolvers])
+    result.resources = [{} if value is MISSING else value for value in asked]
     result.codes = layout.codes
     return result
 
