@@ -43,7 +43,7 @@ def test_one_of_many_publishes(tmp_path):
     winners = [answer for answer in race(_publish, tmp_path / "name") if answer is not None]
     assert len(winners) == 1
     assert (tmp_path / "name").read_bytes() == str(winners[0]).encode() * 1000
-    assert os.listdir(tmp_path) == ["name"]
+    assert atomic.names(tmp_path) == ["name"]
 
 
 def _begin(index, barrier, queue, path):
@@ -142,7 +142,7 @@ def test_no_hard_links_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic.os, "link", refuse)
     with pytest.raises(UserError, match="has no hard links.*--root"):
         atomic.publish(tmp_path / "name", b"x")
-    assert os.listdir(tmp_path) == []
+    assert atomic.names(tmp_path) == []
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path):
@@ -152,13 +152,13 @@ def test_a_failing_writer_leaves_nothing(tmp_path):
 
     with pytest.raises(MemoryError):
         atomic.write_new(tmp_path / "checkpoint-1.npz", write)
-    assert os.listdir(tmp_path) == []
+    assert atomic.names(tmp_path) == []
 
 
 def test_a_folder_of_the_same_content_is_published_once(tmp_path):
     files = {"a/b.py": (b"x = 1", 0o644), "run": (b"#!/bin/sh", 0o755)}
     for _ in range(2):
         atomic.publish_folder(tmp_path / "digest", files)
-    assert os.listdir(tmp_path) == ["digest"]
+    assert atomic.names(tmp_path) == ["digest"]
     assert Path(tmp_path / "digest/a/b.py").read_bytes() == b"x = 1"
     assert os.access(tmp_path / "digest/run", os.X_OK)

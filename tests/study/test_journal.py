@@ -157,7 +157,7 @@ def test_checkpoints_go_when_no_lane_needs_them(study):
     work = start(study, "1-0")
 
     def there():
-        return sorted(name for name in os.listdir(work.path) if name.startswith("checkpoint"))
+        return sorted(name for name in atomic.names(work.path) if name.startswith("checkpoint"))
 
     save(work, 10)
     save(work, 20, range(4))

@@ -1,0 +1,425 @@
+"""Submitting may die at any instruction, be started twice, and be repeated: no run is lost, none is trained twice."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator import identity
+from orchestrator.errors import UserError
+from orchestrator.study import atomic
+from orchestrator.study.records import Job
+from orchestrator.study.study import Study
+from orchestrator.submit import Request, advance, again, cancel, complete, prepare, submit
+from tests.study.studies import FakeCluster, finish, ids, make_points, make_wanted, save, start
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study.create(tmp_path, "s")
+
+
+@pytest.fixture
+def cluster():
+    return FakeCluster()
+
+
+def go(study, wanted, cluster, request=None, **options):
+    return submit(study, wanted, cluster, request, clusters=cluster, argv=("orch", "submit"), **options)
+
+
+def work_off(study, cluster):
+    """Let every job run, the last first, and return how often each run was trained."""
+    for job_id in reversed(list(cluster.jobs)):
+        if cluster.states[job_id] != "gone":
+            cluster.work(study, job_id)
+    return {run: record.attempts for run, record in study.history().runs.items()}
+
+
+def live_owners(study, cluster):
+    """How many live tasks name each run and would train it."""
+    history = study.history()
+    states = cluster.poll(study.jobs())
+    alive = study.alive(history, states) | history.unhanded
+    return Counter(run for run, record in history.runs.items() if record.task in alive and not record.cancelled)
+
+
+# --- the usual road ---------------------------------------------------------------------------------------------------
+
+
+def test_submit_and_submit_again(study, cluster):
+    wanted = make_wanted(make_points(20, ["nmru", "nru"]))
+    result = go(study, wanted, cluster)
+    assert result.plan is not None
+    assert result.plan.cost.runs == 40
+    (entry,) = result.published
+    assert (entry.n, entry.kind, entry.generation, entry.code, entry.source) == (1, "submit", 1, "c0de", "s1")
+    assert entry.argv == ("orch", "submit")
+    assert entry.tag.startswith("orch-s-1-")
+    assert study.packages(entry.packages) == {"python": "3"}
+    assert study.jobs() == result.jobs == [Job(1, 0, "fake", "job1")]
+    second = go(study, wanted, cluster)
+    assert not second.published
+    assert len(second.plan.live) == 40
+    assert set(work_off(study, cluster).values()) == {1}
+    third = go(study, wanted, cluster)
+    assert len(third.plan.keep) == 40
+    assert not third.published
+
+
+def test_a_grown_grid_submits_the_difference(study, cluster):
+    go(study, make_wanted(make_points(5)), cluster)
+    result = go(study, make_wanted(make_points(8), text="study: s # more"), cluster)
+    assert result.plan.cost.runs == 3
+    assert result.published[0].generation == 2
+    assert set(work_off(study, cluster).values()) == {1}
+    assert set(study.history().runs) == set(ids(make_points(8)))
+
+
+def test_a_shrunk_grid_is_refused_and_pruned(study, cluster):
+    before, after = make_points(5), make_points(3)
+    go(study, make_wanted(before), cluster)
+    shrunk = make_wanted(after, text="fewer")
+    with pytest.raises(UserError, match=r"no longer names 2 runs that study 's' asked for .*`--prune`"):
+        go(study, shrunk, cluster)
+    assert len(study.chain()) == 1
+    result = go(study, shrunk, cluster, Request(shrink="prune"))
+    assert [entry.kind for entry in result.published] == ["cancel"]
+    assert set(result.published[0].cancel) == {identity.to_text(before.id(i)) for i in (3, 4)}
+    assert study.generation().text == "fewer"
+    go(study, shrunk, cluster)  # nothing to refuse any more
+    work_off(study, cluster)
+    assert study.history().counts(ids(before), ()) == {
+        "done": 3, "live": 0, "waiting": 0, "failed": 0, "cancelled": 2, "lost": 0
+    }  # fmt: skip
+    assert go(study, make_wanted(before), cluster).plan.cost.runs == 2  # asked for again: trained after all
+
+
+def test_only_narrows_and_is_no_shrinking(study, cluster):
+    wanted = make_wanted(make_points(5))
+    result = go(study, wanted, cluster, Request(only=["seed=1..2"]))
+    assert result.plan.cost.runs == 2
+    assert len(study.generation().points) == 5
+    work_off(study, cluster)
+    assert advance(study, cluster, cluster).plan.cost.runs == 0  # a steward keeps to the filter
+    assert go(study, wanted, cluster).plan.cost.runs == 3
+
+
+def test_edited_figures_are_a_new_generation_without_runs(study, cluster):
+    points = make_points(2)
+    go(study, make_wanted(points), cluster)
+    result = go(study, make_wanted(points, figures=[{"name": "fig"}]), cluster)
+    assert not result.published
+    assert study.generation().info["figures"] == [{"name": "fig"}]
+    assert study.generation().g == 2
+
+
+def test_nothing_is_written_before_the_user_agrees(study, cluster):
+    shown = []
+    before = sorted(study.path.rglob("*"))
+    result = go(study, make_wanted(make_points(5)), cluster, confirm=lambda plan: bool(shown.append(plan)))
+    assert result.declined
+    assert shown == [result.plan]
+    assert sorted(study.path.rglob("*")) == before
+    assert prepare(None, make_wanted(make_points(5)), cluster, Request()).cost.runs == 5
+
+
+def test_stale_results_are_kept_and_retrained_when_asked(study, cluster):
+    points = make_points(4)
+    go(study, make_wanted(points), cluster)
+    work_off(study, cluster)
+    edited = make_wanted(points, source="s2")
+    result = go(study, edited, cluster)
+    assert len(result.plan.stale) == 4
+    assert not result.published
+    result = go(study, edited, cluster, Request(rerun_stale=True))
+    assert result.published[0].rerun == [[0, 4, 1]]
+    assert not go(study, edited, cluster, Request(rerun_stale=True)).published  # already on its way
+    work_off(study, cluster)
+    assert {record.code for record in study.history().runs.values()} == {"s2"}
+    assert len(go(study, edited, cluster).plan.keep) == 4
+
+
+def test_arrays_are_cut_by_the_index_and_waves_by_the_number_of_jobs(study):
+    cluster = FakeCluster(max_array=3, max_jobs=7)
+    wanted = make_wanted(make_points(10), resources={"lanes": 1, "retries": 2, "workers": 1})
+    result = go(study, wanted, cluster)
+    assert result.published[0].arrays == ((0, 3), (3, 6), (6, 7))
+    assert len(result.plan.waiting) == 3
+    assert len(result.jobs) == 3
+    assert not advance(study, cluster, cluster).published  # no room
+    work_off(study, cluster)
+    assert advance(study, cluster, cluster).plan.cost.runs == 3
+    assert set(work_off(study, cluster).values()) == {1}
+
+
+def test_a_steward_uses_the_frozen_sources_and_does_not_uncancel(study, cluster):
+    points = make_points(3)
+    go(study, make_wanted(points), cluster)
+    work = start(study, "1-0")
+    save(work, 30)
+    work.write("end", reason="timeout")
+    cancel(study, [points.id(0)], cluster, ())
+    result = advance(study, cluster, cluster)
+    (entry,) = result.published
+    assert (entry.code, entry.source, entry.tasks[0].indices()) == ("c0de", "s1", [1, 2])
+    assert result.plan.cost.iterations == 2 * 70
+    assert list(result.plan.cancelled) == [0]
+    with pytest.raises(UserError, match="nothing was submitted"):
+        again(Study.create(study.path.parent, "empty"), frozen=True)
+
+
+def test_a_steward_leaves_a_newer_generation_alone(study, cluster, monkeypatch):
+    go(study, make_wanted(make_points(3)), cluster)
+    taken_up = again(study, frozen=True)
+    go(study, make_wanted(make_points(5), text="more"), cluster)  # between the steward's two looks
+    result = go(study, taken_up, cluster, Request(shrink="ignore", uncancel=False))
+    assert not result.published
+    assert study.generation().text == "more"
+    assert live_owners(study, cluster) == dict.fromkeys(ids(make_points(5)), 1)
+
+
+def test_lost_jobs_are_retried_and_failures_reported(study, cluster):
+    points = make_points(2)
+    wanted = make_wanted(points)
+    go(study, wanted, cluster)
+    cluster.states["job1"] = "gone"
+    assert go(study, wanted, cluster).plan.cost.runs == 2
+    cluster.states["job2"] = "unknown"
+    assert len(go(study, wanted, cluster).plan.live) == 2  # unknown is not death
+    start(study, "2-0").write("failed", lanes=[1], message="no", signature="x", **{"class": "user error"})
+    cluster.states["job2"] = "gone"
+    result = go(study, wanted, cluster)
+    assert list(result.plan.failed) == [1]
+    assert list(result.plan.retry) == [0]
+    assert go(study, wanted, cluster, Request(retry={points.id(1)})).published[0].reset == [[1, 2, 1]]
+
+
+def test_one_query_whatever_the_number_of_jobs(study):
+    cluster = FakeCluster(max_array=1)
+    wanted = make_wanted(make_points(10), resources={"lanes": 1, "retries": 2})
+    go(study, wanted, cluster)
+    cluster.queries = 0
+    go(study, wanted, cluster)
+    assert cluster.queries == 1
+    work_off(study, cluster)
+    cluster.queries = 0
+    go(study, wanted, cluster)
+    assert cluster.queries == 0  # every job said that it ended: nobody is asked
+
+
+def test_an_unreachable_scheduler_leaves_an_entry_for_later(study, cluster):
+    cluster.max_array = 10
+    wanted = make_wanted(make_points(30), resources={"lanes": 2, "retries": 2})
+    cluster.refuse = True
+    result = go(study, wanted, cluster)
+    assert [(entry.n, array, str(error)) for entry, array, error in result.errors] == [
+        (1, 0, "the scheduler does not answer"),
+        (1, 1, "the scheduler does not answer"),
+    ]
+    history = study.history()
+    assert history.counts(ids(wanted.points), ())["waiting"] == 30
+    cluster.refuse = False
+    assert [job.array for job in complete(study, cluster).jobs] == [0, 1]
+    assert not complete(study, cluster).jobs
+    assert set(work_off(study, cluster).values()) == {1}
+
+
+def test_cancel_ends_only_jobs_without_other_runs(study):
+    cluster = FakeCluster(max_array=1)
+    points = make_points(4)
+    go(study, make_wanted(points, resources={"lanes": 2, "retries": 2}), cluster)
+    cancel(study, [points.id(0)], cluster, ())
+    assert set(cluster.states.values()) == {"pending"}
+    cancel(study, [points.id(1)], cluster, ())
+    assert cluster.states == {"job1": "gone", "job2": "pending"}
+    cancel(study, "all", cluster, ())
+    assert set(cluster.states.values()) == {"gone"}
+    assert study.history().counts(ids(points), ())["cancelled"] == 4
+    wanted = make_wanted(points, resources={"lanes": 2, "retries": 2})
+    assert not go(study, wanted, cluster, Request(uncancel=False)).published
+    assert go(study, wanted, cluster).plan.cost.runs == 4
+    assert study.history().runs[points.id(0)].used == {}  # a cancelled run was not lost
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+class Crash(BaseException):
+    """The process is gone: nothing of it runs any more, its clean-up included."""
+
+
+class Mortal:
+    """Stands in for ``os``: dies before or after the k-th call that changes something, and stays dead."""
+
+    CALLS = ("open", "write", "pwrite", "link", "replace", "rename", "mkdir", "makedirs", "unlink")
+
+    def __init__(self, at, *, after):
+        self.at, self.after, self.count, self.dead = at, after, 0, False
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name == "fsync":
+            return lambda descriptor: None
+        return (lambda *args, **kwargs: self.step(real, *args, **kwargs)) if name in self.CALLS else real
+
+    def step(self, real, *args, **kwargs):
+        if self.dead:
+            raise Crash
+        self.count += 1
+        if self.count != self.at:
+            return real(*args, **kwargs)
+        self.dead = True
+        if self.after:
+            real(*args, **kwargs)
+        raise Crash
+
+
+class MortalCluster(FakeCluster):
+    """A scheduler whose client may die just before or just after it accepted a job."""
+
+    mortal: Mortal
+
+    def submit(self, study, submission, array):
+        return self.mortal.step(super().submit, study, submission, array)
+
+
+def first(study, cluster):
+    wanted = make_wanted(make_points(40, ["nmru", "nru"]), resources={"lanes": 16, "retries": 2})
+    here = {"project": Path(__file__).parent / "study"}
+    return replace(wanted, code=lambda study: study.freeze_code(here)), Request()
+
+
+def grown_and_pruned(study, cluster):
+    go(study, make_wanted(make_points(40, ["nmru", "nac"])), cluster)
+    return make_wanted(make_points(40, ["nmru", "nru"]), text="other"), Request(shrink="prune")
+
+
+def second_wave(study, cluster):
+    go(study, make_wanted(make_points(40, ["nmru", "nru"])), cluster)
+    work = start(study, "1-0")
+    save(work, 10)
+    work.write("end", reason="timeout")
+    cluster.states["job1"] = "gone"
+    return make_wanted(make_points(40, ["nmru", "nru"])), Request()
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("scenario", [first, grown_and_pruned, second_wave])
+def test_killed_at_any_call_the_next_submit_repairs(tmp_path, monkeypatch, scenario, after):
+    at = 0
+    while True:
+        at += 1
+        study, cluster = Study.create(tmp_path / str(at), "s"), MortalCluster(max_array=2)
+        monkeypatch.setattr(atomic, "os", Mortal(0, after=after))
+        cluster.mortal = atomic.os
+        wanted, request = scenario(study, cluster)
+        before = {run: record.attempts for run, record in study.history().runs.items()}
+        mortal = cluster.mortal = Mortal(at, after=after)
+        monkeypatch.setattr(atomic, "os", mortal)
+        with contextlib.suppress(Crash):
+            go(study, wanted, cluster, request)
+        monkeypatch.setattr(atomic, "os", Mortal(0, after=after))
+        cluster.mortal = atomic.os
+        study = Study.open(study.path)
+        assert not study.history().damaged
+        go(study, wanted, cluster, request)
+        owners = live_owners(study, cluster)
+        assert owners == dict.fromkeys(ids(wanted.points), 1)  # nobody lost, nobody else at work
+        attempts = work_off(study, cluster)
+        for run in ids(wanted.points):
+            assert attempts[run] == before.get(run, 0) + 1  # nothing is trained twice
+        assert study.history().counts(ids(wanted.points), ())["done"] == len(wanted.points)
+        if not mortal.dead:
+            break
+    assert at > 15  # the sweep has seen the whole procedure
+
+
+def test_a_killed_process_is_repaired(study, cluster):
+    wanted = make_wanted(make_points(5))
+
+    class Killing(FakeCluster):
+        def submit(self, study, submission, array):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=go, args=(study, wanted, Killing()))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert study.history().unhanded == {"1-0"}
+    result = go(study, wanted, cluster)
+    assert [job.n for job in result.jobs] == [1]
+    assert not result.published
+    assert set(work_off(study, cluster).values()) == {1}
+
+
+@dataclass
+class SharedCluster(FakeCluster):
+    """A scheduler that several processes see: a job is a file."""
+
+    folder: Path = Path()
+
+    def submit(self, study, submission, array):
+        descriptor, name = tempfile.mkstemp(dir=self.folder)
+        os.write(descriptor, f"{submission.n} {array}".encode())
+        os.close(descriptor)
+        return Job(submission.n, array, self.name, Path(name).name)
+
+    def poll(self, jobs):
+        return {job.job_id: "pending" if (self.folder / job.job_id).exists() else "gone" for job in jobs}
+
+
+def _submit(index, barrier, path, cluster):
+    study = Study(path)
+    wanted = make_wanted(make_points(10 + index), text=f"version {index}", resources={"lanes": 4, "retries": 2})
+    barrier.wait()
+    submit(study, wanted, cluster, Request(shrink="ignore"), clusters=cluster, argv=())
+
+
+def test_many_submit_at_once(study, tmp_path):
+    count = 6
+    folder = tmp_path / "scheduler"
+    folder.mkdir()
+    cluster = SharedCluster(folder=folder)
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(count)
+    processes = [context.Process(target=_submit, args=(i, barrier, study.path, cluster)) for i in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * count
+    names = Counter(
+        study.generation(entry.generation).runs[point]
+        for entry in study.chain()
+        for spec in entry.tasks
+        for point in spec.indices()
+    )
+    assert names == dict.fromkeys(ids(make_points(9 + count)), 1)  # each run is submitted once
+    for job in sorted(folder.iterdir()):
+        n, array = map(int, job.read_text().split())
+        cluster.jobs[job.name] = (n, array)
+        cluster.work(study, job.name)
+    assert {record.attempts for record in study.history().runs.values()} == {1}
+    assert study.history().counts(ids(make_points(9 + count)), ())["done"] == 9 + count
+
+
+def test_finished_runs_do_not_keep_an_entry_alive(study, cluster):
+    """An entry that was never handed over and whose runs are all cancelled stays where it is."""
+    cluster.refuse = True
+    wanted = make_wanted(make_points(3))
+    go(study, wanted, cluster)
+    cancel(study, "all", cluster, ())
+    cluster.refuse = False
+    assert not complete(study, cluster).jobs
+    assert go(study, wanted, cluster).published[0].n == 3
+    finish(start(study, "3-0"))
+    assert study.history().counts(ids(wanted.points), ())["done"] == 3
