@@ -109,8 +109,9 @@ def evaluation(params: Sequence[SingleLayer], ranges: Literal["interpolation", "
                 fork = np.random.RandomState(VALIDATION_SEED if ranges == "interpolation" else TEST_SEED)
                 columns[spans] = sample(fork, spans, p.evaluation_size, p.input_size).T
             sets[spans, offset] = len(sets)
-            x.append(columns[spans].astype(np.float32))
-            t.append(target(p, offset, columns[spans]).astype(np.float32))
+            with np.errstate(over="ignore"):
+                x.append(columns[spans].astype(np.float32))
+                t.append(target(p, offset, columns[spans]).astype(np.float32))
         which.append(sets[spans, offset])
     return Evaluation(np.stack(x, axis=1), np.stack(t), np.array(which))
 

@@ -1,0 +1,139 @@
+"""Lanes that train, against the plain reference: the same data, weights, schedules and order, up to rounding.
+
+Single precision reckons in another order here and there, and training amplifies it. So the yardstick is the reference
+itself: how far its own float32 run is from its own float64 run by then.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.arithmetic.params import SINGLE_LAYER, SingleLayer
+from orchestrator.lanes import train
+from orchestrator.lanes.engine import resolve
+from orchestrator.lanes.testing import MemoryRecorder
+from orchestrator.recorder import Orders
+from tests.arithmetic.reference import Run
+
+RANGES = [
+    ([1, 2], [2, 6]),
+    ([-2, 2], [[-6, -2], [2, 6]]),
+    ([-20, -10], [-40, -20]),
+    ([[0.1, 2], [-2, -0.1], []], [[2, 6], [-6, -2], []]),
+]
+RAMP = {"start": 20, "end": 80}
+MODELS = {
+    "real-npu baseline": {"layer": "real-npu", "learning_rate": 5e-3, "l1": {"start": 1e-3, "end": 1e-1, "step": 30}},
+    "real-npu modified": {
+        "layer": "real-npu",
+        "learning_rate": 5e-3,
+        "l1": {"start": 1e-9, "end": 1e-7},
+        "npu": {"init": "xavier-uniform-constrained", "clip": "wg", "regulariser": RAMP},
+    },
+    "nru": {"layer": "nru", "learning_rate": 1e-3, "regulariser": RAMP},
+    "nru separate": {"layer": "nru", "learning_rate": 1e-3, "nru": {"signs": "separate"}, "regulariser": RAMP},
+    "nmru": {"layer": "nmru", "learning_rate": 1e-2, "clip_grad_norm": 1, "regulariser": RAMP},
+    "nmru sgd": {"layer": "nmru", "learning_rate": 1e-2, "clip_grad_norm": 1, "optimiser": "sgd"},
+    "nmu": {"layer": "nmu", "operation": "mul", "regulariser": RAMP},
+    "nau": {"layer": "nau", "operation": "add", "regulariser": {"weight": 0.01, "shape": "squared"} | RAMP},
+}
+LOGGED = ["metric/valid/interpolation", "metric/test/extrapolation"]
+
+
+def make(model, **values):
+    fixed = {"operation": "div", "stream": "legacy", "max_iterations": 100, "log_interval": 10, "evaluation_size": 500}
+    return SingleLayer.model_validate(fixed | model | values)
+
+
+def plain(p, dtype):
+    """Return the parameters (rows, P) and metrics (rows, 2) of the reference at its log points."""
+    run, weights, metrics = Run(p, dtype), [], []
+    for _, logged in run.train():
+        weights.append(np.concatenate([run.weights, [] if run.gates is None else run.gates]))
+        metrics.append([logged[tag] for tag in LOGGED])
+    return np.array(weights), np.array(metrics)
+
+
+def trained_weights(p):
+    """Return the packed parameters of one lane at its log points, (rows, P)."""
+    recorder = MemoryRecorder(orders_at=lambda _: Orders(checkpoint=True))
+    train(SINGLE_LAYER, [p], recorder, engine=resolve("eager", "cpu"))
+    return np.stack([snapshot.arrays["w"][:, 0] for _, snapshot in recorder.checkpoints])
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [*((model, 2) for model in MODELS), ("real-npu modified", 10), ("nru separate", 10), ("nmru", 10), ("nau", 10)],
+)
+def test_lanes_train_as_the_reference_does(model, inputs):
+    params = [
+        make(MODELS[model], input_size=inputs, seed=seed, interpolation=inside, extrapolation=outside)
+        for seed, (inside, outside) in enumerate(RANGES)
+    ]
+    recorder = MemoryRecorder(orders_at=lambda _: Orders(checkpoint=True))
+    train(SINGLE_LAYER, params, recorder, engine=resolve("eager", "cpu"))
+    weights = np.stack([snapshot.arrays["w"] for _, snapshot in recorder.checkpoints])  # (rows, P, L)
+    tags = [recorder.tags.index(tag) for tag in LOGGED]
+    compared = 0
+    for lane, p in enumerate(params):
+        single, single_metrics = plain(p, torch.float32)
+        double, double_metrics = plain(p, torch.float64)
+        steps, rows = recorder.series(lane)
+        assert steps.tolist() == list(range(0, 101, 10))
+        np.testing.assert_array_equal(weights[0, :, lane], single[0])
+
+        rounding = np.maximum.accumulate(np.abs(single - double).max(1))
+        settled = rounding < 1e-5  # beyond that the run is chaotic, and tells nothing
+        apart = np.abs(weights[..., lane] - single).max(1)
+        assert (apart <= 5 * rounding + 1e-6)[settled].all()
+        rounding = np.abs(single_metrics - double_metrics)
+        apart = np.abs(rows[:, tags] - double_metrics)
+        assert (apart <= 5 * rounding + 1e-4 * double_metrics + 1e-9)[settled].all()
+        compared += settled.sum()
+    assert compared > 0.6 * len(params) * len(steps)
+
+
+def test_traps_2_and_3_lanes_log_before_the_update_and_make_one_more():
+    p = make(MODELS["nmru"])
+    recorder = MemoryRecorder()
+    train(SINGLE_LAYER, [p], recorder, engine=resolve("eager", "cpu"))
+    steps, rows = recorder.series(0)
+    assert steps[-1] == p.max_iterations
+    assert recorder.verdicts == {0: ("done", p.max_iterations)}
+    before = Run(p).evaluate()
+    np.testing.assert_allclose(rows[0, recorder.tags.index(LOGGED[0])], before[LOGGED[0]], rtol=1e-6)
+
+
+def test_trap_13_a_run_whose_numbers_go_bad_is_a_result_and_harms_no_neighbour():
+    good = make(MODELS["nmu"], interpolation=[1, 2])
+    bad = make(MODELS["nmu"], interpolation=[-1e25, 1e25], extrapolation=[1, 2])  # the squared error overflows
+    both, alone = MemoryRecorder(), MemoryRecorder()
+    train(SINGLE_LAYER, [good, bad], both, engine=resolve("eager", "cpu"))
+    train(SINGLE_LAYER, [good], alone, engine=resolve("eager", "cpu"))
+    assert both.verdicts[1] == ("diverged", 0)
+    assert both.verdicts[0] == ("done", 100)
+    np.testing.assert_array_equal(both.series(0)[1], alone.series(0)[1])
+
+
+def test_trap_9_the_l1_penalty_includes_the_gates():
+    weights = trained_weights(make(MODELS["real-npu baseline"], l1={"start": 10.0, "end": 10.0}))
+    assert (weights[0, 2:] == 0.5).all()
+    np.testing.assert_allclose(weights[2, 2:], 0.5 - 20 * 5e-3, atol=1e-3)  # Adam's full steps, towards 0
+
+
+def test_the_ramp_applies_in_the_iteration_it_names():
+    """A ramp from 50 to 51 is 0 in the update of step 50 and 1 in the next, so that the weights of step 52 differ."""
+    unregularised = make(MODELS["nmru"] | {"regulariser": None}, log_interval=1)
+    regularised = make(MODELS["nmru"] | {"regulariser": {"start": 50, "end": 51}}, log_interval=1)
+    first, second = (trained_weights(p) for p in (unregularised, regularised))
+    np.testing.assert_array_equal(first[:52], second[:52])
+    assert (first[52] != second[52]).any()
+
+
+def test_beta_applies_in_the_iteration_it_names():
+    """β is multiplied at step 40 and takes effect in that update, so that the weights of step 41 differ."""
+    still = make(MODELS["real-npu baseline"], l1={"start": 1e-2, "end": 1e-2}, log_interval=1)
+    grown = make(MODELS["real-npu baseline"], l1={"start": 1e-2, "end": 1.0, "step": 40}, log_interval=1)
+    first, second = (trained_weights(p) for p in (still, grown))
+    np.testing.assert_array_equal(first[:41], second[:41])
+    assert (first[41] != second[41]).any()
