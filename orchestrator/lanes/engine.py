@@ -127,7 +127,7 @@ def _ahead_of_time(function: Flat, inputs: Sequence[Tensor]) -> Flat:
     library = cache_directory() / f"{_digest(traced, leaves)}.so"
     if not library.exists():
         _compile(traced, leaves, library)
-    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)  # type: ignore[attr-defined]
+    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 
     def call(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         found: Sequence[Tensor] = runner.run([*tensors, *captured])
@@ -138,7 +138,8 @@ def _ahead_of_time(function: Flat, inputs: Sequence[Tensor]) -> Flat:
 
 def _lift(traced: torch.fx.GraphModule) -> list[Tensor]:
     """Turn the tensors that a traced function closes over into inputs, so that their values are not compiled in."""
-    graph, captured = traced.graph, []
+    graph = traced.graph
+    captured: list[Tensor] = []
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     found: dict[str, torch.fx.Node] = {}
     for node in [node for node in graph.nodes if node.op == "get_attr"]:

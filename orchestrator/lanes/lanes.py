@@ -27,7 +27,7 @@ class Lanes:
         Parameters of the first lane, for those that all lanes share.
     values
         The lanes' own numbers by name, ``values.l1.start``: float32 (L,), or int64 where the parameter is an integer.
-        ``None`` is NaN; an absent group is ``None``.
+        ``None`` is NaN; an absent group is ``None``. What is not a number stays in ``params``.
     width
         L, the number of slots.
     device
@@ -103,15 +103,16 @@ class Lanes:
     def _stack(self) -> SimpleNamespace:
         rows = [flatten(p) for p in self.params]
         paths = lane_paths(type(self.static))
-        columns = {path: [row[path] for row in rows] for path in rows[0]}
-        tensors = {path: self._column(values) for path, values in columns.items() if path in paths}
-        # An absent group is a None leaf of its own name: kept, so that experiments can ask for it.
-        absent = {path: None for path, values in columns.items() if path not in paths and values[0] is None}
-        return _namespace(nest({**absent, **{p: t for p, t in tensors.items() if t is not None}}))  # type: ignore[arg-type, dict-item]
+        stacked: dict[str, Any] = {}
+        for path in rows[0]:
+            values = [row[path] for row in rows]
+            if path not in paths and values[0] is None:
+                stacked[path] = None  # an absent group is a None leaf of its own name
+            elif path in paths and all(value is None or isinstance(value, (int, float)) for value in values):
+                stacked[path] = self._column(values)
+        return _namespace(nest(stacked))
 
-    def _column(self, values: Sequence[Any]) -> Tensor | None:
-        if not all(value is None or isinstance(value, (int, float)) for value in values):
-            return None  # not numbers: experiments read them from params
+    def _column(self, values: Sequence[Any]) -> Tensor:
         if all(isinstance(value, int) for value in values):
             return torch.tensor(values, dtype=torch.int64, device=self.device)
         return torch.tensor([np.nan if v is None else v for v in values], dtype=torch.float32, device=self.device)

@@ -53,7 +53,7 @@ class Stack:
 
     def __init__(self, state: Any, width: int, device: torch.device) -> None:
         paths, self.spec = pytree.tree_flatten_with_path(state)
-        self.names = [pytree.keystr(path).lstrip(".") or "state" for path, _ in paths]
+        self.names = [_dotted(path) for path, _ in paths]
         for name, (_, leaf) in zip(self.names, paths, strict=True):
             if leaf.shape[-1] != width:
                 raise ValueError(f"state {name} has shape {tuple(leaf.shape)}; its last axis must hold {width} lanes")
@@ -133,6 +133,12 @@ def run(program: Program, task: Task, width: int, device: torch.device, engine: 
         for _ in range(ahead - 1):
             stack.leaves = list(update(stack.leaves)[:-1])
         steps = np.where(alive, np.minimum(steps + ahead, program.steps), steps)
+
+
+def _dotted(path: Sequence[Any]) -> str:
+    """Name a leaf of the state by its attributes, keys and places: ``optimiser.first``."""
+    parts = [next(getattr(key, kind) for kind in ("name", "key", "idx") if hasattr(key, kind)) for key in path]
+    return ".".join(map(str, parts)) or "state"
 
 
 def _slots_of(names: IntArray, lanes: IntArray) -> IntArray:

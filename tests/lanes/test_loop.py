@@ -1,0 +1,115 @@
+"""What the loop tells the recorder, and when: log points, checkpoints, verdicts, orders, fewer lanes."""
+
+import numpy as np
+import pytest
+
+from orchestrator.lanes import loop, train
+from orchestrator.lanes.testing import MemoryRecorder
+from orchestrator.recorder import Orders, Snapshot
+from tests.lanes.toy import TOY, Toy
+
+EAGER = {"kind": "eager", "device": "cpu"}
+
+
+def trained(params, orders=lambda _: Orders(), restored=None):
+    recorder = MemoryRecorder(orders)
+    train(TOY, params, recorder, engine=EAGER, restored=restored)
+    return recorder
+
+
+def rows(recorder, lane, tag):
+    steps, values = recorder.series(lane)
+    return list(zip(steps.tolist(), values[:, recorder.tags.index(tag)].tolist(), strict=True))
+
+
+def test_metrics_come_before_the_update_of_their_step_and_the_last_step_is_made():
+    recorder = trained([Toy(rate=1), Toy(rate=2)])
+    assert rows(recorder, 0, "w") == [(0, 0), (5, 5), (10, 10)]
+    assert rows(recorder, 1, "w") == [(0, 0), (5, 10), (10, 20)]
+    assert rows(recorder, 1, "grown") == [(0, 2), (5, 12), (10, 22)]
+    assert rows(recorder, 1, "drawn") == rows(recorder, 1, "step") == [(0, 0), (5, 5), (10, 10)]
+    assert recorder.verdicts == {0: ("done", 10), 1: ("done", 10)}
+    assert recorder.checkpoints == []
+
+
+@pytest.mark.parametrize(("last", "logged"), [(4, [0]), (5, [0, 5]), (7, [0, 5]), (0, [0])])
+def test_the_number_of_rows(last, logged):
+    recorder = trained([Toy(max_iterations=last)])
+    assert [step for step, _ in rows(recorder, 0, "w")] == logged
+    assert recorder.verdicts == {0: ("done", last)}
+
+
+def test_a_lane_that_diverges_is_reported_at_the_next_log_point_with_its_step():
+    recorder = trained([Toy(), Toy(explodes_at=3), Toy(explodes_at=5), Toy(explodes_at=10), Toy(explodes_at=11)])
+    assert recorder.verdicts == {
+        0: ("done", 10),
+        1: ("diverged", 3),
+        2: ("diverged", 5),
+        3: ("diverged", 10),
+        4: ("done", 10),
+    }
+    assert [step for step, _ in rows(recorder, 1, "w")] == [0]
+    assert [step for step, _ in rows(recorder, 2, "w")] == [0, 5]
+    assert rows(recorder, 3, "w") == rows(recorder, 0, "w")
+
+
+def test_a_checkpoint_holds_the_state_before_the_update_of_its_step():
+    recorder = trained([Toy(), Toy(rate=2)], lambda n: Orders(checkpoint=n == 1))
+    ((lanes, snapshot),) = recorder.checkpoints
+    assert lanes.tolist() == [0, 1]
+    assert snapshot.steps.tolist() == [5, 5]
+    arrays = {name: array.tolist() for name, array in snapshot.arrays.items()}
+    assert arrays == {"w": [5, 10], "drawn": [[5, 5], [5, 5]]}
+
+
+def test_stop_writes_a_checkpoint_and_leaves():
+    recorder = trained([Toy(), Toy(explodes_at=3)], lambda n: Orders(stop=n == 1))
+    ((lanes, snapshot),) = recorder.checkpoints
+    assert (lanes.tolist(), snapshot.steps.tolist()) == ([0], [5])
+    assert recorder.verdicts == {1: ("diverged", 3)}
+    assert [step for step, _ in rows(recorder, 0, "w")] == [0, 5]
+
+
+def test_restored_lanes_go_on_beside_new_ones_and_do_not_log_twice():
+    first = trained([Toy(rate=3), Toy(rate=2)], lambda n: Orders(stop=n == 1))
+    ((_, snapshot),) = first.checkpoints
+    recorder = trained([Toy(rate=1), Toy(rate=2)], restored=(np.array([1]), snapshot.select([1])))
+    assert rows(recorder, 0, "w") == [(0, 0), (5, 5), (10, 10)]
+    assert rows(recorder, 1, "w") == [(10, 20)]
+    assert recorder.verdicts == {0: ("done", 10), 1: ("done", 10)}
+
+
+def test_a_snapshot_of_another_state_is_refused():
+    first = trained([Toy()], lambda n: Orders(stop=n == 1))
+    ((_, snapshot),) = first.checkpoints
+    renamed = Snapshot(snapshot.steps, {"v": snapshot.arrays["w"]})
+    with pytest.raises(ValueError, match="the snapshot holds"):
+        trained([Toy()], restored=(np.array([0]), renamed))
+
+
+def test_cancelled_lanes_say_nothing_more():
+    recorder = trained([Toy(), Toy(), Toy()], lambda n: Orders(cancelled=frozenset({1})) if n == 1 else Orders())
+    assert [step for step, _ in rows(recorder, 1, "w")] == [0, 5]
+    assert set(recorder.verdicts) == {0, 2}
+
+
+def test_when_all_are_cancelled_the_loop_ends():
+    recorder = trained([Toy()], lambda n: Orders(cancelled=frozenset({0})))
+    assert (recorder.verdicts, recorder.log_points) == ({}, 1)
+
+
+def test_fewer_lanes_go_on_in_a_smaller_stack(monkeypatch):
+    monkeypatch.setitem(loop.REPACKING_COST, "eager", 0)
+    widths = []
+    stack = loop.Stack
+    monkeypatch.setattr(loop, "Stack", lambda *given: widths.append(given[1]) or stack(*given))
+    explodes = {lane: 3 for lane in range(200) if lane % 7}
+    params = [Toy(rate=lane, explodes_at=explodes.get(lane, -1)) for lane in range(200)]
+    recorder = trained(params, lambda n: Orders(checkpoint=n == 2))
+    assert widths == [256, 64]
+    for lane in range(200):
+        assert recorder.verdicts[lane] == (("diverged", 3) if lane in explodes else ("done", 10))
+        assert rows(recorder, lane, "w")[-1] == ((0, 0) if lane in explodes else (10, 10 * lane))
+    ((lanes, snapshot),) = recorder.checkpoints
+    assert lanes.tolist() == [lane for lane in range(200) if lane not in explodes]
+    assert set(snapshot.steps.tolist()) == {5}  # the second log point of the process is the same step, repacked
