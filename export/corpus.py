@@ -7,7 +7,7 @@ event files is read the same way, each of its sub-folders with event files being
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ from orchestrator import identity
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
-    from orchestrator.points import Points
     from orchestrator.study.history import RunRecord
     from orchestrator.study.study import Study
 
@@ -175,9 +174,9 @@ def cover(record: RunRecord | None, alive: Container[str] | None = None) -> Cove
     return Cover(record.saved, record.n * 100_000 + record.k if live else -1)
 
 
-def _assemble(name: str, runs: list[str], series: object, progress: Progress | None) -> Corpus:
+def _assemble(name: str, runs: list[str], series: Iterable[Series], progress: Progress | None) -> Corpus:
     parts: list[Series] = []
-    for part in series:  # type: ignore[attr-defined]
+    for part in series:
         parts.append(part)
         if progress is not None:
             progress(len(parts), len(runs))

@@ -19,10 +19,17 @@ from orchestrator.points import MISSING, Column, Points
 
 Int64 = npt.NDArray[np.int64]
 
-OWN = frozenset(
-    "run code attempt attempts tag step wall_time value outcome failure rows best_step best_select best_error sparsity "
-    "solved solved_at runs n".split()
-)
+_OWN = """
+run code attempt attempts tag step wall_time value outcome failure rows
+best_step best_select best_error sparsity solved solved_at
+runs n success success_lower success_upper
+solved_at_mean solved_at_mean_lower solved_at_mean_upper solved_at_median solved_at_max
+solved_at_published solved_at_published_lower solved_at_published_upper
+sparsity_mean sparsity_mean_lower sparsity_mean_upper sparsity_median sparsity_max
+sparsity_published sparsity_published_lower sparsity_published_upper
+"""
+
+OWN = frozenset(_OWN.split())
 """Names that the tables use themselves."""
 
 ABSENT = -1
@@ -85,8 +92,9 @@ def labels(points: Points) -> list[Dictionary]:
 
 
 def parameters(points: Points) -> list[Dictionary]:
-    """Return the resolved parameters of the points, in the order of their names."""
-    return [_dictionary(parameter_name(path), points, points.leaves[path]) for path in sorted(points.leaves)]
+    """Return the resolved parameters of the points, in the order of their names; those that are null everywhere not."""
+    columns = (_dictionary(parameter_name(path), points, points.leaves[path]) for path in sorted(points.leaves))
+    return [column for column in columns if len(column.values)]
 
 
 def column(points: Points, name: str) -> Dictionary | None:

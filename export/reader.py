@@ -67,7 +67,7 @@ class Columns:
     @staticmethod
     def empty() -> Columns:
         """Return columns of no rows."""
-        return Columns([], *(np.zeros(0, kind) for kind in (np.int32, np.int64, np.float64, np.float64)))
+        return Columns([], np.zeros(0, np.int32), _int64([]), _float64([]), _float64([]))
 
     @staticmethod
     def join(parts: Sequence[Columns]) -> Columns:
@@ -75,7 +75,9 @@ class Columns:
         if len(parts) == 1:
             return parts[0]
         codes: dict[str, int] = {}
-        tags = [np.array([codes.setdefault(tag, len(codes)) for tag in part.tags], np.int32)[part.tag] for part in parts]
+        tags = [
+            np.array([codes.setdefault(tag, len(codes)) for tag in part.tags], np.int32)[part.tag] for part in parts
+        ]
         if not parts:
             return Columns.empty()
         return Columns(

@@ -96,14 +96,12 @@ def judge(corpus: Corpus, criterion: Criterion) -> Verdicts:
     Raises
     ------
     UserError
-        If there are rows, and none has one of the criterion's tags.
+        If runs have finished with rows, and none has logged one of the criterion's tags.
     """
     columns = corpus.columns
     for tag in (criterion.select, criterion.error):
-        if len(columns) and tag not in columns.tags:
-            raise UserError(
-                f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, columns.tags)}"
-            )
+        if np.any(corpus.finished & (corpus.count > 0)) and tag not in columns.tags:
+            raise UserError(f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, columns.tags)}")
     run, step, values = _rows(corpus, criterion)
     return best(run, step, *values, len(corpus.runs), criterion)
 
@@ -243,33 +241,23 @@ def _rows(corpus: Corpus, criterion: Criterion) -> tuple[Int64, Int64, tuple[Flo
     """Return the rows of all runs: the steps that have a selecting or a judged error, with the three values at each."""
     columns = corpus.columns
     codes = {tag: code for code, tag in enumerate(columns.tags)}
-    run = corpus.run_of_rows()
+    steps, rank = np.unique(columns.step, return_inverse=True)
+    keys = corpus.run_of_rows() * max(len(steps), 1) + rank  # one number per (run, step), in the order of the pairs
     main = np.isin(columns.tag, [codes[tag] for tag in (criterion.select, criterion.error) if tag in codes])
-    keys = np.unique(np.stack([run[main], columns.step[main]]), axis=1)
-    pairs = _pairs(keys[0], keys[1])
+    kept = np.unique(keys[main])
 
-    def place(wanted: Bool) -> tuple[Int64, Int64]:
+    def values(wanted: Bool, combine: np.ufunc | None) -> Float64:
         rows = np.flatnonzero(wanted)
-        mine = _pairs(run[rows], columns.step[rows])
-        at = np.minimum(np.searchsorted(pairs, mine), max(len(pairs) - 1, 0))
-        there = pairs[at] == mine if len(pairs) else np.zeros(len(rows), bool)
-        return at[there], rows[there]
-
-    def last(tag: str) -> Float64:
-        values = np.full(len(pairs), np.nan)
-        at, rows = place(columns.tag == codes.get(tag, -1))
-        values[at] = columns.value[rows]  # of several values at one step the last stays
-        return values
+        rows = rows[np.isin(keys[rows], kept)]
+        at = np.searchsorted(kept, keys[rows])
+        result = np.full(len(kept), np.nan)
+        if combine is None:
+            result[at] = columns.value[rows]  # of several values at one step the last one stays
+        else:
+            combine.at(result, at, columns.value[rows])
+        return result
 
     sparse = [code for tag, code in codes.items() if any(fnmatchcase(tag, pattern) for pattern in criterion.sparsity)]
-    most = np.full(len(pairs), np.nan)
-    at, rows = place(np.isin(columns.tag, sparse))
-    np.fmax.at(most, at, columns.value[rows])
-    return keys[0], keys[1], (last(criterion.select), last(criterion.error), most)
-
-
-def _pairs(run: Int64, step: Int64) -> Any:
-    """Return (run, step) as one array whose order is that of the pairs."""
-    pairs = np.empty(len(run), [("run", np.int64), ("step", np.int64)])
-    pairs["run"], pairs["step"] = run, step
-    return pairs
+    select, error = (values(columns.tag == codes.get(tag, -1), None) for tag in (criterion.select, criterion.error))
+    sparsity = values(np.isin(columns.tag, sparse), np.fmax)
+    return kept // max(len(steps), 1), steps[kept % max(len(steps), 1)], (select, error, sparsity)

@@ -166,7 +166,7 @@ def _headers(block: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     stored = np.zeros(count, np.uint32)
     for place in range(4):
         stored |= block[8 + place : 8 + place + count].astype(np.uint32) << np.uint32(8 * place)
-    return crc == stored
+    return np.asarray(crc == stored, bool)
 
 
 @cache
