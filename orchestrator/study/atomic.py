@@ -144,7 +144,7 @@ def overwrite(descriptor: int, data: bytes) -> None:
     os.pwrite(descriptor, data, 0)
 
 
-def names(folder: Path) -> list[str]:
+def names(folder: Path | str) -> list[str]:
     """Return the names in a folder, none if it does not exist."""
     try:
         return os.listdir(folder)

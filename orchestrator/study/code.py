@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import platform
 import stat
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -119,6 +115,8 @@ def _module_file(name: str, project: Path | None) -> Path | None:
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded:
         return Path(loaded)
+    import importlib.util
+
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -128,6 +126,9 @@ def _module_file(name: str, project: Path | None) -> Path | None:
 
 def installed_packages() -> dict[str, str]:
     """Return ``{name: version}`` of every installed package, and of Python itself."""
+    import importlib.metadata
+    import platform
+
     packages = {"python": platform.python_version()}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
@@ -148,6 +149,8 @@ def _skipped(name: str) -> bool:
 
 def _listed_by_git(folder: Path) -> list[str] | None:
     """Return what git does not ignore, or None where git or the repository is absent or ignores the folder itself."""
+    import subprocess
+
     command = ["git", "-C", str(folder)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     listing = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]

@@ -235,15 +235,11 @@ def _hand_over(record: RunRecord, *, fresh: bool, reset: bool) -> None:
 def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, last: bool) -> None:
     """Fold one incarnation into the records of its task's runs."""
     code = source or str(log.begin.get("code", ""))
-    saved: list[int | None] = [None] * len(records)
-    for _, lanes, steps in log.checkpoints:
-        for lane, step in zip(lanes, steps, strict=True):
-            saved[lane] = step
     # The last incarnation may still be at work; one that has a successor and said nothing was lost.
     ended = log.end if log.end is not None or last else "lost"
     failure = failure_of(ended) if ended is not None else None
     for record, restored, progress, checkpoint, verdict, failed in zip(
-        records, log.restored, log.progress, saved, log.verdicts, log.failures, strict=True
+        records, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
     ):
         record.k, record.open = log.k, log.end is None
         if restored is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from orchestrator.study.records import Damage
 from orchestrator.study.spans import from_spans, per_lane
 
 Record = dict[str, Any]
+
+_EMPTY = object()
 
 
 @dataclass
@@ -27,8 +29,10 @@ class IncarnationLog:
         The records of these kinds, without their kind; empty if absent.
     restored, progress
         For each lane the step it began from, and the last step it told of; None where it said nothing.
+    saved
+        For each lane the step of its last checkpoint; None where there is none.
     checkpoints
-        In order: file name, lanes by column, their steps.
+        The ``checkpoint`` records in order; :func:`columns` spells one out.
     verdicts
         For each lane: outcome and step, or None.
     failures
@@ -44,12 +48,13 @@ class IncarnationLog:
     task: str
     n: int
     k: int
-    path: Path
+    path: str
     begin: Record = field(default_factory=dict)
     engine: Record = field(default_factory=dict)
     restored: list[int | None] = field(default_factory=list)
     progress: list[int | None] = field(default_factory=list)
-    checkpoints: list[tuple[str, list[int], list[int]]] = field(default_factory=list)
+    saved: list[int | None] = field(default_factory=list)
+    checkpoints: list[Record] = field(default_factory=list)
     verdicts: list[tuple[str, int] | None] = field(default_factory=list)
     failures: list[Record | None] = field(default_factory=list)
     end: str | None = None
@@ -57,32 +62,62 @@ class IncarnationLog:
     damage: list[Damage] = field(default_factory=list)
 
 
-def read_log(task: str, k: int, path: Path, count: int, *, keep_records: bool = False) -> IncarnationLog:
+def read_log(task: str, k: int, folder: str, count: int, *, keep_records: bool = False) -> IncarnationLog:
     """Read the journal of incarnation ``k`` of a task of ``count`` runs; a missing file reads as nothing said."""
-    log = IncarnationLog(task, int(task.partition("-")[0]), k, path)
-    log.restored, log.progress = [None] * count, [None] * count
+    log = IncarnationLog(task, int(task.partition("-")[0]), k, folder)
+    log.restored, log.progress, log.saved = [None] * count, [None] * count, [None] * count
     log.verdicts, log.failures = [None] * count, [None] * count
-    file = path / JOURNAL
+    file = f"{folder}/{JOURNAL}"
     try:
-        data = file.read_bytes()
+        with open(file, "rb") as journal:  # noqa: PTH123  (there may be ten thousand of them: each microsecond counts)
+            data = journal.read()
     except FileNotFoundError:
         return log
     except OSError as error:
-        log.damage.append(Damage(str(file), 0, str(error)))
+        log.damage.append(Damage(file, 0, str(error)))
         return log
     # What follows the last line break is a record that is being written, or never was.
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        if not line:
+    lines = data.split(b"\n")[:-1]
+    for number, record in enumerate(_parse(lines), 1):
+        if record is _EMPTY:
             continue
         try:
-            record = json.loads(line)
+            if isinstance(record, Exception):
+                raise record
             _apply(log, record)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-            log.damage.append(Damage(str(file), number, f"not a record ({type(error).__name__})"))
+            log.damage.append(Damage(file, number, f"not a record ({type(error).__name__})"))
             continue
         if keep_records:
             log.records.append(record)
     return log
+
+
+def _parse(lines: list[bytes]) -> Iterable[Any]:
+    """Parse lines: a value for each, an exception for what is no JSON."""
+    try:
+        values: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
+        # All at once is twice as fast, and right unless something is damaged.
+        if len(values) == len(lines) and all(type(value) is dict for value in values):
+            return values
+    except (ValueError, RecursionError):
+        pass
+    return map(_parse_line, lines)
+
+
+def _parse_line(line: bytes) -> Any:
+    if not line:
+        return _EMPTY
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def columns(record: Record) -> tuple[str, list[int], list[int]]:
+    """Spell out a ``checkpoint`` record: file name, lanes by column, their steps."""
+    lanes = from_spans(record["lanes"])
+    return str(record["file"]), lanes, per_lane(record["steps"], len(lanes))
 
 
 def read_heartbeat(path: Path) -> int | None:
@@ -100,10 +135,10 @@ def _apply(log: IncarnationLog, record: Record) -> None:
         for place, steps in _lanes(record, len(target)):
             target[place] = steps
     elif kind == "checkpoint":
-        lanes = from_spans(record["lanes"])
-        if lanes and max(lanes) >= len(log.restored):
-            raise ValueError("no such lane")
-        log.checkpoints.append((str(record["file"]), lanes, per_lane(record["steps"], len(lanes))))
+        str(record["file"])
+        for place, steps in _lanes(record, len(log.saved)):
+            log.saved[place] = steps
+        log.checkpoints.append(record)
     elif kind == "verdict":
         outcome = str(record["outcome"])
         for place, steps in _lanes(record, len(log.verdicts)):
@@ -126,18 +161,19 @@ def _lanes(record: Mapping[str, Any], count: int) -> list[tuple[slice, list[int]
 
     The whole record is checked before any of it is used.
     """
-    places: list[slice] = []
-    sizes: list[int] = []
-    for start, stop, step in record["lanes"]:
-        indices = range(start, stop, step)
-        if start < 0 or step <= 0 or (indices and indices[-1] >= count):
+    spans, steps = record["lanes"], record["steps"]
+    places: list[tuple[slice, int]] = []
+    for start, stop, step in spans:
+        size = len(range(start, stop, step))
+        if start < 0 or step <= 0 or (size and start + (size - 1) * step >= count):
             raise ValueError("no such lane")
-        places.append(slice(start, stop, step))
-        sizes.append(len(indices))
-    steps = per_lane(record["steps"], sum(sizes))
+        places.append((slice(start, stop, step), size))
+    if type(steps) is int:  # nearly always: lanes of a task go in step
+        return [(place, [steps] * size) for place, size in places]
+    each = per_lane(steps, sum(size for _, size in places))
     parts: list[tuple[slice, list[int]]] = []
     at = 0
-    for place, size in zip(places, sizes, strict=True):
-        parts.append((place, steps[at : at + size]))
+    for place, size in places:
+        parts.append((place, each[at : at + size]))
         at += size
     return parts

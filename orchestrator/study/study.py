@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import socket
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -22,6 +21,7 @@ from orchestrator.study import code as sources
 from orchestrator.study.history import History, fold
 from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
+from orchestrator.study.journal import columns as spell_out
 from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
 
 if TYPE_CHECKING:
@@ -285,6 +285,8 @@ class Study:
         bool
             Whether ``job_id`` owns the array; the owner itself may ask any number of times.
         """
+        import socket
+
         owner = {"job_id": job_id, "host": socket.gethostname()}
         try:
             atomic.publish(self.path / "owners" / f"{n}.{array}", json.dumps(owner).encode())
@@ -547,7 +549,7 @@ class Study:
         return self._numbers(_ENTRY, self.path / "submissions")
 
     def _incarnation_numbers(self, task: str) -> list[int]:
-        return sorted(int(name) for name in atomic.names(self.task_path(task)) if name.isdecimal())
+        return sorted(int(name) for name in atomic.names(f"{self.path}/tasks/{task}") if name.isdecimal())
 
     def _entry(self, n: int) -> Submission | None:
         if n not in self._entries:
@@ -568,7 +570,7 @@ class Study:
 
     def _logs(self, task: str, count: int, *, keep_records: bool = False) -> list[IncarnationLog]:
         return [
-            read_log(task, k, self.task_path(task, k), count, keep_records=keep_records)
+            read_log(task, k, f"{self.path}/tasks/{task}/{k}", count, keep_records=keep_records)
             for k in self._incarnation_numbers(task)
         ]
 
@@ -587,10 +589,12 @@ def _fold_checkpoints(
             finished.discard(run)
         if log.verdicts[lane] is not None:
             finished.add(run)
-    for name, columns, steps in log.checkpoints:
+    for record in log.checkpoints:
+        name, columns, steps = spell_out(record)
+        path = Path(log.path) / name
         for column, lane in enumerate(columns):
             if lane in lanes:
-                found.setdefault(lanes[lane], []).append((steps[column], log.path / name, column, log, source))
+                found.setdefault(lanes[lane], []).append((steps[column], path, column, log, source))
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.study import atomic
 from orchestrator.study.incarnation import JOURNAL
-from orchestrator.study.journal import read_log
+from orchestrator.study.journal import columns, read_log
 from orchestrator.study.spans import from_spans, pack_steps, per_lane, to_spans
 from orchestrator.study.study import Study
 from tests.study.studies import enter, finish, make_info, make_points, save, start
@@ -58,7 +58,8 @@ def test_a_journal_reads_back(study):
     assert log.engine == {"kind": "compiled"}
     assert log.restored == [0] * COUNT
     assert log.progress == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert log.checkpoints == [("checkpoint-1.npz", [0, 2, 4, 6], [10] * 4)]
+    assert [columns(record) for record in log.checkpoints] == [("checkpoint-1.npz", [0, 2, 4, 6], [10] * 4)]
+    assert log.saved == [10, None] * 4
     assert log.verdicts == [("done", 99), *[None] * 6, ("done", 99)]
     assert [failed and failed["class"] for failed in log.failures] == [*[None] * 3, "user error", *[None] * 4]
     assert log.end == "finished"
@@ -97,15 +98,19 @@ GARBAGE = st.one_of(
 ).filter(bool)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("k")
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(LINES)), GARBAGE), max_size=6))
-def test_damage_costs_only_its_own_line(tmp_path_factory, damage):
-    folder = tmp_path_factory.mktemp("k")
+@given(damage=st.lists(st.tuples(st.integers(0, len(LINES)), GARBAGE), max_size=6))
+def test_damage_costs_only_its_own_line(folder, damage):
     lines = list(LINES)
     for at, garbage in sorted(damage, key=lambda item: item[0], reverse=True):
         lines.insert(at, garbage)
     (folder / JOURNAL).write_bytes(b"".join(line + b"\n" for line in lines))
-    log = read_log("1-0", 1, folder, COUNT)
+    log = read_log("1-0", 1, str(folder), COUNT)
     assert log.begin["host"] == "h"
     assert log.end == "finished"
     assert log.verdicts[1] == ("done", 9)
@@ -114,12 +119,11 @@ def test_damage_costs_only_its_own_line(tmp_path_factory, damage):
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2000))
-def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path_factory, length):
-    folder = tmp_path_factory.mktemp("k")
+@given(length=st.integers(0, 2000))
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(folder, length):
     data = b"".join(line + b"\n" for line in LINES)[:length]
     (folder / JOURNAL).write_bytes(data)
-    log = read_log("1-0", 1, folder, COUNT, keep_records=True)
+    log = read_log("1-0", 1, str(folder), COUNT, keep_records=True)
     assert len(log.records) == data.count(b"\n")
     assert not log.damage  # what has no line break yet is being written
 
