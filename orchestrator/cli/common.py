@@ -1,0 +1,147 @@
+"""Arguments that several commands share, and how they turn into studies and runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.cli import settings
+from orchestrator.errors import Place, UserError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from orchestrator.points import Points
+    from orchestrator.study.study import Generation, Study
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FEWEST_ID_CHARACTERS = 4
+"""So much of a run's id must be given at least."""
+
+
+def complete_study(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a study."""
+    from click.shell_completion import CompletionItem
+
+    from orchestrator.study.study import Study
+
+    names = Study.names(settings.root(ctx.params.get("root")))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+study_argument = click.argument("study", shell_complete=complete_study)
+root_option = click.option("--root", metavar="DIR", is_eager=True, help="Folder of all studies.  [default: runs]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would be done.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Ask no questions.")
+
+
+def grid_options(function: F) -> F:
+    """Add what every command that reads a grid takes: GRID, overrides, and where to train."""
+    for option in (
+        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+        click.argument("grid", type=click.Path(exists=True, dir_okay=False)),
+        click.option("--cluster", help="local, or the name of another cluster."),
+        click.option("--workers", metavar="N", help="Processes side by side."),
+        click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these runs, e.g. seed=0..3."),
+        click.option("--prune", is_flag=True, help="Let go of runs that left the grid."),
+        click.option("--rerun-stale", is_flag=True, help="Train results of older sources again."),
+        root_option,
+    ):
+        function = option(function)
+    return function
+
+
+def open_study(name: str, root: str | None) -> Study:
+    """Open a study by its name or path, and say so when a grid was named instead."""
+    from orchestrator.study.study import Study
+
+    try:
+        return Study.open(name, settings.root(root))
+    except UserError as error:
+        if name.endswith((".yaml", ".yml")):
+            raise UserError(
+                "this is a grid; name its study instead, the grid's `study:`", places=(Place(name),)
+            ) from error
+        raise
+
+
+def newest(study: Study) -> Generation:
+    """Return the newest generation of a study's grid."""
+    generation = study.generation()
+    if generation is None:
+        raise UserError(f"nothing was submitted in study {study.name!r} yet: use `orch submit` with its grid")
+    return generation
+
+
+def choose(study: Study, words: Sequence[str]) -> list[bytes]:
+    """Return the runs that some words name, in grid order.
+
+    Parameters
+    ----------
+    study
+        The study.
+    words
+        Beginnings of ids, names of tasks (``3-17``), and ``key=value`` filters over axes and parameters. Runs must
+        pass all filters, and be named by one of the other words if there are any.
+
+    Raises
+    ------
+    UserError
+        If a word names no run.
+    """
+    generation = newest(study)
+    points, runs = generation.points, generation.runs
+    filters = [word for word in words if "=" in word]
+    named = [word for word in words if "=" not in word]
+    passing: Iterable[int] = _filtered(points, filters) if filters else range(len(runs))
+    wanted = {run for word in named for run in _named(study, runs, word)} if named else None
+    return list(dict.fromkeys(runs[position] for position in passing if wanted is None or runs[position] in wanted))
+
+
+def _filtered(points: Points, filters: Sequence[str]) -> list[int]:
+    from orchestrator.plan import select
+
+    try:
+        return select(points, filters)
+    except UserError as error:
+        raise UserError(error.message.removeprefix("--only ")) from error
+
+
+def _named(study: Study, runs: Sequence[bytes], word: str) -> Iterable[bytes]:
+    from orchestrator import identity
+
+    number, dash, index = word.partition("-")
+    if dash and number.isdecimal() and index.isdecimal():
+        return study.task(word).runs
+    if len(word) < FEWEST_ID_CHARACTERS:
+        raise UserError(f"{word!r} is too short: give at least {FEWEST_ID_CHARACTERS} characters of a run's id")
+    found = {run for run in set(runs) if identity.to_text(run).startswith(word.lower())}
+    if not found:
+        raise UserError(f"study {study.name!r} has no run {word!r}: give the beginning of its id, or key=value filters")
+    return found
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """Print data for programs."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the data."""
+    click.echo(text, err=True)
+
+
+def interactive() -> bool:
+    """Say whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Ask a person, if there is one; ``--yes`` and programs agree."""
+    return yes or not interactive() or click.confirm(question, err=True)

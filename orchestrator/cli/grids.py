@@ -1,0 +1,112 @@
+"""From a grid file and the words around it to what a study should hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import settings
+from orchestrator.cli.common import agreed, note
+
+if TYPE_CHECKING:
+    from orchestrator.clusters.base import Cluster
+    from orchestrator.plan import Plan
+    from orchestrator.study.study import Study
+    from orchestrator.submit import Desired, Request
+
+MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+"""What tells the top folder of a project."""
+
+MANY_RUNS = 1000
+"""More runs than this are not submitted without a yes."""
+
+MANY_POINTS = 200_000
+"""More points than this take long enough to say so."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A grid, expanded and ready to be planned for.
+
+    Parameters
+    ----------
+    name
+        The study's name.
+    desired
+        What it should hold.
+    cluster
+        Where its tasks are to go.
+    root
+        The folder of all studies.
+    """
+
+    name: str
+    desired: Desired
+    cluster: Cluster
+    root: Path
+
+    def existing(self) -> Study | None:
+        """Return the study if it was ever submitted."""
+        from orchestrator.study.study import Study
+
+        return Study.open(self.name, self.root) if self.name in Study.names(self.root) else None
+
+
+def read(grid: str, overrides: Sequence[str], *, cluster: str | None, workers: str | None, root: str | None) -> Work:
+    """Read, check and expand a grid; nothing is written.
+
+    Parameters
+    ----------
+    grid
+        Path of the grid file.
+    overrides
+        Trailing ``key=value`` words.
+    cluster, workers, root
+        What the options say, if anything.
+    """
+    from orchestrator.clusters import get_cluster
+    from orchestrator.grid import expand, load
+    from orchestrator.submit import desired
+
+    path = Path(grid)
+    flags = {"cluster": cluster, "workers": workers}
+    words = [*overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
+    project = project_of(path)
+    loaded = load(path, file=grid, overrides=words, project=project)
+    given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}
+    loaded = dataclasses.replace(loaded, resources=settings.resources(loaded.resources, given))
+    if (count := loaded.count()) > MANY_POINTS:
+        note(f"expanding {count:,} points")
+    own = loaded.experiment.form == "command" or loaded.experiment.train.partition(".")[0] not in OURS
+    return Work(
+        name=loaded.study,
+        desired=desired(loaded, expand(loaded), project if own else None),
+        cluster=get_cluster(loaded.resources.cluster),
+        root=settings.root(root),
+    )
+
+
+OURS = ("experiments",)
+"""Packages whose sources are frozen anyway."""
+
+
+def project_of(grid: Path) -> Path:
+    """Return the top folder of the project that a grid belongs to: the nearest that looks like one, or the grid's."""
+    folder = grid.absolute().parent
+    return next((f for f in (folder, *folder.parents) if any((f / mark).exists() for mark in MARKS)), folder)
+
+
+def confirm(plan: Plan, *, yes: bool) -> bool:
+    """Ask before many runs are submitted."""
+    runs = plan.cost.runs
+    return runs <= MANY_RUNS or agreed(f"Submit {runs:,} runs?", yes=yes)
+
+
+def request(only: Sequence[str], *, prune: bool, rerun_stale: bool) -> Request:
+    """Put what a command asks for into the words of the submission."""
+    from orchestrator.submit import Request
+
+    return Request(only=tuple(only), shrink="prune" if prune else "refuse", rerun_stale=rerun_stale)

@@ -1,0 +1,51 @@
+"""``orch plan``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from orchestrator.cli import common
+
+
+@click.command()
+@common.grid_options
+@click.option("--list", "as_list", is_flag=True, help="List every run and what is done about it.")
+@common.json_option
+def command(
+    grid: str,
+    overrides: tuple[str, ...],
+    cluster: str | None,
+    workers: str | None,
+    only: tuple[str, ...],
+    prune: bool,
+    rerun_stale: bool,
+    root: str | None,
+    as_list: bool,
+    as_json: bool,
+) -> None:
+    """Show what submit would do with GRID; nothing is written.
+
+    With --list, each run has a line: its id, its part of the plan, its labels; with --json as well, JSON lines.
+    """
+    from orchestrator.cli import grids
+    from orchestrator.submit import prepare
+    from orchestrator.view import plan as view
+
+    work = grids.read(grid, overrides, cluster=cluster, workers=workers, root=root)
+    request = grids.request(only, prune=prune, rerun_stale=rerun_stale)
+    planned = prepare(work.existing(), work.desired, work.cluster, request)
+    points = work.desired.points
+    if as_list and as_json:
+        for run, part, labels in view.list_runs(points, planned):
+            click.echo(json.dumps({"run": run, "plan": part, **labels}, ensure_ascii=False))
+    elif as_list:
+        for line in view.lines(points, planned):
+            click.echo(line)
+    elif as_json:
+        common.print_json(view.to_json(work.name, planned))
+    else:
+        from orchestrator.view import table
+
+        view.print_plan(table.console(), work.name, planned, work.cluster.name)

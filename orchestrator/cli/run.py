@@ -1,0 +1,107 @@
+"""``orch run``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli import common
+from orchestrator.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from orchestrator.study.study import Study
+
+
+@click.command()
+@common.grid_options
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks."
+)
+@common.dry_run_option
+@common.yes_option
+@common.json_option
+def command(
+    grid: str,
+    overrides: tuple[str, ...],
+    cluster: str | None,
+    workers: str | None,
+    only: tuple[str, ...],
+    prune: bool,
+    rerun_stale: bool,
+    root: str | None,
+    interval: float,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Submit GRID, watch it, export its tables and draw its figures.
+
+    Ctrl-C leaves the runs alone: `orch watch` takes the watching up again. Trailing KEY=VALUE words override the grid.
+    """
+    from orchestrator.cli import grids, submit, watch
+    from orchestrator.study.study import Study
+    from orchestrator.view.overview import observe
+
+    work = grids.read(grid, overrides, cluster=cluster, workers=workers, root=root)
+    request = grids.request(only, prune=prune, rerun_stale=rerun_stale)
+    if dry_run:
+        submit.show_plan(work, request, as_json=as_json)
+        return ExitCode.OK
+    refused = submit.exit_code(submit.bring(work, request, yes=yes, quiet=as_json))
+    study = Study.open(work.name, work.root)
+    try:
+        watch.follow(study, interval)
+        settle(study)
+    except KeyboardInterrupt:
+        common.note(f"\nThe runs go on. Take the watching up again with: orch watch {work.name}")
+        raise
+    overview = observe(study)
+    made = products(study) if overview.runs["done"] else []
+    if as_json:
+        common.print_json({**overview.to_json(), "products": list(map(str, made))})
+    else:
+        watch.conclude(overview)
+        for path in made:
+            click.echo(_short(path))
+    return refused or int(overview.exit_code)
+
+
+def settle(study: Study, deadline: float = 600.0) -> None:
+    """Wait until no steward of the study is at work: it exports and draws when the last run is done."""
+    from orchestrator.view.overview import poll
+
+    end = time.monotonic() + deadline
+    while time.monotonic() < end and "running" in poll(study, study.history()).values():
+        time.sleep(0.1)
+
+
+def products(study: Study) -> list[Path]:
+    """Return the tables and figures of a study; what its steward did not get to is made now."""
+    if not _files(study.tables):
+        from orchestrator.cli.export import fresh
+
+        fresh(study)
+    if common.newest(study).info["figures"] and not _files(study.figures):
+        from export.figures import draw
+
+        try:
+            draw(study)
+        except UserError as error:  # no R here: the tables are there all the same
+            common.note(f"orch: {error}")
+    return [*_files(study.tables), *_files(study.figures)]
+
+
+def _files(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def _short(path: Path) -> str:
+    """Write a path as briefly as it can be pasted."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

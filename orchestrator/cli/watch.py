@@ -1,0 +1,56 @@
+"""``orch watch``, and the watching that ``orch run`` does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli import common
+
+if TYPE_CHECKING:
+    from orchestrator.study.study import Study
+    from orchestrator.view.overview import Overview
+
+
+@click.command()
+@common.study_argument
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks."
+)
+@common.json_option
+@common.root_option
+def command(study: str, interval: float, as_json: bool, root: str | None) -> int:
+    """Follow a study until nothing is left to do; Ctrl-C ends the watching, not the study.
+
+    Returns 0 if every run is done and 1 if some failed or were cancelled. With --json, prints the status at the end.
+    """
+    opened = common.open_study(study, root)
+    common.newest(opened)
+    overview = follow(opened, interval)
+    if as_json:
+        common.print_json(overview.to_json())
+    else:
+        conclude(overview)
+    return int(overview.exit_code)
+
+
+def follow(study: Study, interval: float) -> Overview:
+    """Show a study's progress on stderr until nothing more happens by itself."""
+    from orchestrator.view import live, table
+    from orchestrator.view.overview import observe
+
+    return live.follow(
+        lambda: observe(study),
+        table.console(stderr=True),
+        interval=interval,
+        # Where no job is left, nobody but the next `orch submit` moves what still waits.
+        done=lambda overview: overview.finished or overview.idle,
+    )
+
+
+def conclude(overview: Overview) -> None:
+    """Print how a study stands when the watching ends."""
+    from orchestrator.view import table
+
+    table.print_overview(table.console(), overview)

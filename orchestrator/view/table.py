@@ -1,0 +1,182 @@
+"""Rendering with rich: what an overview looks like on a terminal, and as plain lines where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.states import RUN_STATES, RunState
+from orchestrator.view.overview import Axis, Failure, Overview
+
+STYLES: Mapping[str, str] = {
+    "done": "green",
+    "live": "cyan",
+    "waiting": "yellow",
+    "failed": "red",
+    "cancelled": "dim",
+    "lost": "magenta",
+}
+"""One colour per state, everywhere."""
+
+PLAIN_WIDTH = 160
+"""Columns of output that goes to no terminal: nothing is folded that a person would want to grep."""
+
+
+def console(file: TextIO | None = None, *, stderr: bool = False) -> Console:
+    """Return the console that everything is printed on. It honours NO_COLOR and knows whether it is a terminal."""
+    plain = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if not plain.is_terminal and file is None:
+        plain.width = PLAIN_WIDTH
+    return plain
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[int] = (), heading: bool = True
+) -> Table:
+    """Return a table without lines: columns two spaces apart, ``right`` ones set flush right."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, show_header=heading)
+    for index, name in enumerate(headings):
+        made.add_column(name, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return made
+
+
+def number(value: int) -> str:
+    """Write a count with thin groups: 1,000,000."""
+    return f"{value:,}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its two largest units: ``3d 4h``, ``2h 05m``, ``40s``."""
+    whole = max(0, round(seconds))
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"
+
+
+def quantity(value: float) -> str:
+    """Write a number in three digits: ``812``, ``45.3 k``, ``1.52 M``."""
+    for unit in ("", " k", " M", " G"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} T"
+
+
+def summary(overview: Overview) -> Text:
+    """Return the one line that says it all."""
+    line = Text()
+    line.append(f"{number(overview.total)} run{'s' * (overview.total != 1)}", style="bold")
+    for state in RUN_STATES:
+        if overview.runs[state]:
+            line.append(" · ", style="dim")
+            line.append(f"{number(overview.runs[state])} {state}", style=STYLES[state])
+            details = ", ".join(notes(overview, state))
+            if details:
+                line.append(f" ({details})", style="dim")
+    return line
+
+
+def notes(overview: Overview, state: RunState) -> list[str]:
+    """Say what is worth saying of the runs in one state."""
+    done, waiting, live = overview.done, overview.waiting, overview.live
+    said: Mapping[str, Sequence[tuple[int, str]]] = {
+        "done": [
+            (done["diverged"], "diverged"),
+            (done["stopped"], "stopped early"),
+            (done["stale"], "by older sources"),
+        ],
+        "waiting": [(waiting["not_submitted"], "not submitted")],
+        "live": [(live["queued"], "queued")],
+    }
+    return [f"{number(count)} {what}" for count, what in said.get(state, ()) if count]
+
+
+def progress(overview: Overview) -> str:
+    """Return iterations made, rate and time left as far as they are known."""
+    parts = []
+    if overview.iterations is not None and overview.iterations_total:
+        share = overview.iterations / overview.iterations_total
+        parts.append(
+            f"{int(share * 100)} % of {quantity(overview.iterations_total)} iterations"
+            if overview.iterations < overview.iterations_total
+            else f"all {quantity(overview.iterations_total)} iterations"
+        )
+    if overview.rate is not None:
+        parts.append(f"{quantity(overview.rate)} {unit(overview)}/s")
+    if overview.seconds_left is not None:
+        parts.append(f"{duration(overview.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def unit(overview: Overview) -> str:
+    """Return what progress is counted in."""
+    return "runs" if overview.iterations is None else "it"
+
+
+def axis_table(axis: Axis) -> Table:
+    """Return the counts by the values of one axis; a state that no run is in has no column."""
+    states = [state for state in RUN_STATES if any(counts[state] for counts in axis.values.values())]
+    rows: list[list[str | Text]] = [
+        [
+            text,
+            number(sum(counts.values())),
+            *(Text(number(counts[state]) if counts[state] else "·", style=STYLES[state]) for state in states),
+        ]
+        for text, counts in axis.values.items()
+    ]
+    return table([axis.name, "runs", *states], rows, right=range(1, len(states) + 2))
+
+
+def failure_lines(failure: Failure) -> Text:
+    """Return what befell a group of runs, on two lines."""
+    text = Text()
+    text.append(f"{number(failure.runs)} × {failure.kind}", style=STYLES["failed"])
+    message = failure.message.strip().splitlines()
+    if message:
+        text.append(f": {message[-1]}")
+    where = ", ".join(f"{name}={value}" for name, value in failure.shared.items())
+    text.append(f"\n  {f'all with {where}; ' if where else ''}e.g. {failure.example}; {failure.advice}", style="dim")
+    return text
+
+
+def print_overview(out: Console, overview: Overview) -> None:
+    """Print a study's state: the summary, progress, the axes and what failed."""
+    head = Text(overview.study, style="bold")
+    head.append(f"  {overview.experiment} · grid {overview.generation} · {overview.cluster or 'not submitted'}", "dim")
+    out.print(head)
+    out.print(summary(overview))
+    line = progress(overview)
+    if line and not overview.finished:
+        out.print(line, style="dim")
+    for axis in overview.axes:
+        out.print()
+        out.print(axis_table(axis))
+    if overview.failures:
+        out.print()
+        for failure in overview.failures[:5]:
+            out.print(failure_lines(failure))
+        if len(overview.failures) > 5:
+            out.print(f"… and {len(overview.failures) - 5} more causes", style="dim")
+    for line in advice(overview):
+        out.print(line, style="yellow")
+
+
+def advice(overview: Overview) -> list[str]:
+    """Say what only a person can do next."""
+    said = []
+    left = overview.runs["waiting"] + overview.runs["lost"]
+    if left and overview.idle:
+        said.append(f"{number(left)} run{'s wait' if left != 1 else ' waits'} for your next `orch submit`")
+    if overview.damaged:
+        count = len(overview.damaged)
+        said.append(f"{count} damaged record{'s' * (count != 1)} skipped, the first: {overview.damaged[0]}")
+    return said
