@@ -13,7 +13,7 @@ from orchestrator.lanes import train
 from orchestrator.lanes.engine import resolve
 from orchestrator.lanes.testing import MemoryRecorder
 from orchestrator.recorder import Orders
-from tests.arithmetic.reference import Run
+from tests.arithmetic.reference import Run, betas
 
 RANGES = [
     ([1, 2], [2, 6]),
@@ -137,3 +137,14 @@ def test_beta_applies_in_the_iteration_it_names():
     first, second = (trained_weights(p) for p in (still, grown))
     np.testing.assert_array_equal(first[:41], second[:41])
     assert (first[41] != second[41]).any()
+
+
+def test_trap_40_beta_is_logged_at_log_points_only():
+    recorder = MemoryRecorder()
+    p = make(MODELS["real-npu baseline"])
+    train(SINGLE_LAYER, [p], recorder, engine=resolve("eager", "cpu"))
+    steps, rows = recorder.series(0)
+    logged = rows[:, recorder.tags.index("L1/train/beta")]
+    expected = betas(p.l1.start, p.l1.end, p.l1.step, p.l1.growth)
+    expected = np.array([next(expected) for _ in range(101)], np.float32)
+    np.testing.assert_array_equal(logged, expected[steps])
