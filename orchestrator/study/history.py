@@ -238,13 +238,14 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
     # The last incarnation may still be at work; one that has a successor and said nothing was lost.
     ended = log.end if log.end is not None or last else "lost"
     failure = failure_of(ended) if ended is not None else None
-    for record, restored, progress, checkpoint, verdict, failed in zip(
-        records, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
+    for record, begun, restored, progress, checkpoint, verdict, failed in zip(
+        records, log.begun, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
     ):
         record.k, record.open = log.k, log.end is None
-        if restored is not None:
+        if begun is not None and restored is not None:
             record.outcome, record.failure, record.message, record.signature = None, None, "", ""
-            record.step = record.saved = record.begun = restored
+            record.step = record.saved = restored
+            record.begun = begun
             record.attempts += 1
         if record.outcome is not None and verdict is None:
             continue

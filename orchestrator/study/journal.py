@@ -23,16 +23,17 @@ class IncarnationLog:
 
     Parameters
     ----------
-    task, n, k, path
+    task, n, k, folder
         The task, its submission, the number of the incarnation, and its folder.
     begin, engine
         The records of these kinds, without their kind; empty if absent.
-    restored, progress
-        For each lane the step it began from, and the last step it told of; None where it said nothing.
-    saved
-        For each lane the step of its last checkpoint; None where there is none.
-    checkpoints
-        The ``checkpoint`` records in order; :func:`columns` spells one out.
+    begun, restored
+        For each lane the step it began from, first and last; None where it did not begin. An incarnation begins a lane
+        again when a failure of its neighbours made it go back to a checkpoint.
+    progress, saved
+        For each lane the last step it told of, and that of its last checkpoint, since it was last restored.
+    course
+        The ``restored`` and ``checkpoint`` records in order; :func:`columns` spells one out.
     verdicts
         For each lane: outcome and step, or None.
     failures
@@ -48,24 +49,30 @@ class IncarnationLog:
     task: str
     n: int
     k: int
-    path: str
+    folder: str
     begin: Record = field(default_factory=dict)
     engine: Record = field(default_factory=dict)
+    begun: list[int | None] = field(default_factory=list)
     restored: list[int | None] = field(default_factory=list)
     progress: list[int | None] = field(default_factory=list)
     saved: list[int | None] = field(default_factory=list)
-    checkpoints: list[Record] = field(default_factory=list)
+    course: list[Record] = field(default_factory=list)
     verdicts: list[tuple[str, int] | None] = field(default_factory=list)
     failures: list[Record | None] = field(default_factory=list)
     end: str | None = None
     records: list[Record] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
 
+    @property
+    def path(self) -> Path:
+        """The incarnation's folder."""
+        return Path(self.folder)
+
 
 def read_log(task: str, k: int, folder: str, count: int, *, keep_records: bool = False) -> IncarnationLog:
     """Read the journal of incarnation ``k`` of a task of ``count`` runs; a missing file reads as nothing said."""
     log = IncarnationLog(task, int(task.partition("-")[0]), k, folder)
-    log.restored, log.progress, log.saved = [None] * count, [None] * count, [None] * count
+    log.begun, log.restored, log.progress, log.saved = [None] * count, [None] * count, [None] * count, [None] * count
     log.verdicts, log.failures = [None] * count, [None] * count
     file = f"{folder}/{JOURNAL}"
     try:
@@ -114,10 +121,10 @@ def _parse_line(line: bytes) -> Any:
         return error
 
 
-def columns(record: Record) -> tuple[str, list[int], list[int]]:
-    """Spell out a ``checkpoint`` record: file name, lanes by column, their steps."""
+def columns(record: Record) -> list[tuple[int, int]]:
+    """Spell out a ``checkpoint`` or ``restored`` record: lane and step of each column."""
     lanes = from_spans(record["lanes"])
-    return str(record["file"]), lanes, per_lane(record["steps"], len(lanes))
+    return list(zip(lanes, per_lane(record["steps"], len(lanes)), strict=True))
 
 
 def read_heartbeat(path: Path) -> int | None:
@@ -130,15 +137,23 @@ def read_heartbeat(path: Path) -> int | None:
 
 def _apply(log: IncarnationLog, record: Record) -> None:
     kind = record["t"]
-    if kind in ("progress", "restored"):
-        target = log.progress if kind == "progress" else log.restored
-        for place, steps in _lanes(record, len(target)):
-            target[place] = steps
+    if kind == "progress":
+        for place, steps in _lanes(record, len(log.progress)):
+            log.progress[place] = steps
+    elif kind == "restored":
+        for place, steps in _lanes(record, len(log.restored)):
+            log.restored[place] = steps
+            before = log.begun[place]
+            log.begun[place] = [step if first is None else first for step, first in zip(steps, before, strict=True)]
+            # What it said of these lanes before is undone.
+            for said in (log.progress, log.saved, log.verdicts, log.failures):
+                said[place] = [None] * len(steps)
+        log.course.append(record)
     elif kind == "checkpoint":
         str(record["file"])
         for place, steps in _lanes(record, len(log.saved)):
             log.saved[place] = steps
-        log.checkpoints.append(record)
+        log.course.append(record)
     elif kind == "verdict":
         outcome = str(record["outcome"])
         for place, steps in _lanes(record, len(log.verdicts)):

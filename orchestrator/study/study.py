@@ -582,19 +582,18 @@ def _fold_checkpoints(
     found: dict[bytes, list[tuple[int, Path, int, IncarnationLog, str]]],
     finished: set[bytes],
 ) -> None:
-    for lane, run in lanes.items():
-        restored = log.restored[lane]
-        if restored is not None:
-            found[run] = [candidate for candidate in found.get(run, ()) if candidate[0] <= restored]
-            finished.discard(run)
-        if log.verdicts[lane] is not None:
-            finished.add(run)
-    for record in log.checkpoints:
-        name, columns, steps = spell_out(record)
-        path = Path(log.path) / name
-        for column, lane in enumerate(columns):
-            if lane in lanes:
-                found.setdefault(lanes[lane], []).append((steps[column], path, column, log, source))
+    for record in log.course:
+        path = log.path / record["file"] if "file" in record else None
+        for column, (lane, step) in enumerate(spell_out(record)):
+            if lane not in lanes:
+                continue
+            run = lanes[lane]
+            if path is not None:
+                found.setdefault(run, []).append((step, path, column, log, source))
+            else:
+                found[run] = [candidate for candidate in found.get(run, ()) if candidate[0] <= step]
+                finished.discard(run)
+    finished.update(run for lane, run in lanes.items() if log.verdicts[lane] is not None)
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -115,6 +115,21 @@ def test_restore_points_honour_ownership(study):
     assert study.restore_points(RUNS, code="other") == {}
 
 
+def test_a_lane_that_is_begun_again_by_the_same_process(study):
+    enter(study, range(3))
+    work = start(study, "1-0")
+    save(work, 10)
+    work.write("restored", lanes=[0], steps=10)  # its neighbours failed: it goes on alone
+    save(work, 20, [0])
+    work.write("restored", lanes=[1], steps=-1)  # its checkpoint was of no use
+    record, other = (study.history().runs[run] for run in RUNS[:2])
+    assert (record.begun, record.saved, record.attempts) == (0, 20, 1)
+    assert (other.begun, other.saved, other.step, other.attempts) == (0, -1, -1, 1)
+    assert {run: point.step for run, point in study.restore_points(RUNS).items()} == {RUNS[0]: 20, RUNS[2]: 10}
+    work.write("end", reason="timeout")
+    assert study.history().runs[RUNS[0]].used == {"timeout": 1}
+
+
 def test_a_vanished_checkpoint_is_not_restored(study):
     enter(study, range(2))
     work = start(study, "1-0")

@@ -58,7 +58,9 @@ def test_a_journal_reads_back(study):
     assert log.engine == {"kind": "compiled"}
     assert log.restored == [0] * COUNT
     assert log.progress == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert [columns(record) for record in log.checkpoints] == [("checkpoint-1.npz", [0, 2, 4, 6], [10] * 4)]
+    assert [record["t"] for record in log.course] == ["restored", "checkpoint"]
+    assert log.course[1]["file"] == "checkpoint-1.npz"
+    assert columns(log.course[1]) == [(0, 10), (2, 10), (4, 10), (6, 10)]
     assert log.saved == [10, None] * 4
     assert log.verdicts == [("done", 99), *[None] * 6, ("done", 99)]
     assert [failed and failed["class"] for failed in log.failures] == [*[None] * 3, "user error", *[None] * 4]
