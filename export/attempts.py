@@ -8,17 +8,19 @@ order they were written. No clock is consulted.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from export.reader import Columns, EventFile, Int64, Report, read_events
 
-OURS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(\d+-\d+)\.(\d+)")
-"""An attempt's event file: the attempt's ordinal, its task, its incarnation."""
+OURS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(\d+-\d+)\.(\d+)(?:\.(\d+))?")
+"""An attempt's event file: its ordinal, task and incarnation, and a number where a program wrote several."""
 
 EVERYTHING = np.iinfo(np.int64).max
 """The limit of what is covered to the end."""
@@ -36,7 +38,12 @@ def event_files(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if "tfevents" in path.name and path.is_file()]
     except OSError:
         return []
-    return sorted(found, key=lambda path: (ordinal(path), path.name))
+    return sorted(found, key=_order)
+
+
+def _order(path: Path) -> tuple[int, int, str]:
+    match = OURS.fullmatch(path.name)
+    return (int(match.group(1)), int(match.group(4) or 0), path.name) if match else (0, 0, path.name)
 
 
 @dataclass(frozen=True)
@@ -105,19 +112,50 @@ def read_run(paths: Sequence[Path], cover: Cover | None = None) -> Series:
     )
 
 
+def read_tree(folder: Path, cover: Cover | None = None) -> Series:
+    """Read the event files of one run that may lie in folders below its own.
+
+    TensorBoard takes each folder for a run of its own, and so do programs that write the same tags into several: the
+    tags of a folder below are prefixed with its path.
+    """
+    own = read_run(event_files(folder), cover)
+    try:
+        below = sorted(Path(at) for at, _, names in os.walk(folder) if names and Path(at) != folder)
+    except OSError:
+        below = []
+    if not below:
+        return own
+    parts = [own]
+    for place in below:
+        part = read_run(event_files(place), cover)
+        part.columns.tags = [f"{place.relative_to(folder).as_posix()}/{tag}" for tag in part.columns.tags]
+        parts.append(part)
+    columns = Columns.join([part.columns for part in parts])
+    return Series(
+        *_sort(columns, np.concatenate([part.attempt for part in parts]), np.arange(len(columns))),
+        reports=[report for part in parts for report in part.reports],
+        superseded=sum(part.superseded for part in parts),
+        uncovered=sum(part.uncovered for part in parts),
+    )
+
+
 def _limits(files: Sequence[EventFile], ordinals: Sequence[int]) -> Int64:
     """Return for each row the lowest step that a later mark took back: int64 (n,); rows below it count."""
     mark_row: list[int] = []
     mark_step: list[int] = []
     first = 0
-    for file, attempt in zip(files, ordinals, strict=True):
-        rows, steps = file.mark_row.tolist(), file.mark_step.tolist()
-        if attempt and len(file.columns) and 0 not in rows:
-            # Ours, and its first record is lost: what it holds still replaces what came before.
-            rows, steps = [0, *rows], [int(file.columns.step.min()), *steps]
-        mark_row += [first + row for row in rows]
-        mark_step += steps
-        first += len(file.columns)
+    for attempt, members in groupby(zip(ordinals, files, strict=True), key=lambda pair: pair[0]):
+        mine = [file for _, file in members]
+        rows = [file.columns.step for file in mine if len(file.columns)]
+        if attempt and rows and 0 not in mine[0].mark_row:
+            # Ours without a mark at its beginning: the record is lost, or another program wrote the file. What the
+            # attempt holds replaces what came before all the same.
+            mark_row.append(first)
+            mark_step.append(min(int(steps.min()) for steps in rows))
+        for file in mine:
+            mark_row += (first + file.mark_row).tolist()
+            mark_step += file.mark_step.tolist()
+            first += len(file.columns)
     if not mark_row:
         return np.full(first, EVERYTHING, np.int64)
     lowest = np.minimum.accumulate(np.array(mark_step, np.int64)[::-1])[::-1]

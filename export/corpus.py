@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export import describe
-from export.attempts import Cover, Series, event_files, read_run
+from export.attempts import Cover, Series, event_files, read_run, read_tree
 from export.describe import ABSENT, Dictionary
 from export.reader import Columns, Int64, Report
 from orchestrator import identity
@@ -123,7 +123,7 @@ def read_study(study: Study, *, alive: Container[str] | None = None, progress: P
     corpus = _assemble(
         study.name,
         [identity.to_text(run) for run in positions],
-        (read_run(event_files(study.events_dir(run)), cover(records.get(run), alive)) for run in positions),
+        (read_tree(study.events_dir(run), cover(records.get(run), alive)) for run in positions),
         progress,
     )
     corpus.points, corpus.generation = of_points, generation.g

@@ -67,14 +67,17 @@ ticks <- function(limits) if (max(limits) < 2 * tiny) 0 else scales::extended_br
 
 span <- function(numbers) paste(unique(range(numbers)), collapse = " to ")
 caption <- sprintf(
-  "n = %s %s per point, %d of %d runs; bars: 95 %% confidence intervals", span(table$n), options$unit,
+  "n = %s %s per point, %d of %d runs; bars: 95\u00a0%% confidence intervals", span(table$n), options$unit,
   sum(table$n), sum(table$runs)
 )
 
 count <- nlevels(marks$colour)
 # At least 0.3 between the first and the last colour, and room for each of many.
 dodge <- position_dodge(width = min(0.8, max(0.3, 0.15 * count)))
-legend <- if (count > 1) guide_legend(nrow = ceiling(count / 6)) else "none"
+# Fewer facets make a narrower page, as in the papers: 5 cm for one. A legend of several lines makes it higher.
+width <- c(5, 9.5, page$width)[length(facets)]
+lines <- legend_lines(levels(marks$colour), width * page$scale)
+legend <- if (count > 1) guide_legend(nrow = lines, byrow = TRUE) else "none"
 plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour)) +
   geom_blank(data = frame, aes(x = marks$x[1], y = value), inherit.aes = FALSE) +
   geom_errorbar(aes(ymin = lower, ymax = upper), position = dodge, width = 0, linewidth = 0.6, alpha = 0.5, na.rm = TRUE) +
@@ -88,10 +91,8 @@ plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour)) +
   scale_colour_manual(values = colours(count), drop = FALSE, na.value = "grey50") +
   scale_shape_manual(values = shapes(count), drop = FALSE, na.value = 1) +
   guides(colour = legend, shape = legend) +
-  labs(x = if (options$x_label == "") NULL else options$x_label, y = NULL, caption = caption) +
+  labs(x = if (options$x_label == "") NULL else options$x_label, y = NULL, caption = wrap(caption, width * page$scale)) +
   theme_orch() +
   theme(axis.text.x = element_text(angle = 45, hjust = 1))
 
-# Fewer facets make a narrower page, as in the papers: 5 cm for one.
-width <- c(5, 9.5, page$width)[length(facets)]
-save_figure(plot, options$out, width, page$height, page$scale)
+save_figure(plot, options$out, width, page$height + 0.32 * (lines - 1), page$scale)

@@ -78,6 +78,15 @@ scientific <- function(values) {
 # A long x label takes room from the panels: turned by 45°, and cut at 24 characters.
 short_labels <- function(text) ifelse(nchar(text) > 24, paste0(substr(text, 1, 23), "\u2026"), text)
 
+# How many lines a legend at the bottom needs, and text broken into lines, for a page of so many cm: by the width of
+# an average letter at this theme's sizes, in cm.
+legend_lines <- function(labels, page) {
+  columns <- max(1, floor(page / (0.145 * max(nchar(as.character(labels)), 1, na.rm = TRUE) + 1)))
+  ceiling(length(labels) / columns)
+}
+
+wrap <- function(text, page) paste(strwrap(text, floor(page / 0.135)), collapse = "\n")
+
 # Write a figure as vector PDF and as PNG beside it (300 dpi): both whole, or none.
 # Width and height in cm, before the scale, which enlarges the page and so makes the text smaller in print.
 save_figure <- function(plot, out, width, height, scale = 1) {

@@ -1,0 +1,223 @@
+"""Figures: the runs summarised by the figure's own axes, and an R script that draws what the summary says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export import describe, summary
+from export.describe import Dictionary
+from export.formats import write
+from export.manifest import Manifest
+from export.summary import REPLICATE, Verdicts
+from export.tables import RUNS, export_study
+from orchestrator.errors import ExitCode, UserError, nearest
+from orchestrator.study import atomic
+
+if TYPE_CHECKING:
+    from orchestrator.study.study import Generation, Study
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "r_plots"
+"""Where the scripts are that a grid names without a path."""
+
+PACKAGES = ("ggplot2", "readr", "dplyr", "tidyr", "scales")
+"""What the scripts need; all are packages of Debian's own."""
+
+
+def check() -> str:
+    """Return the path of Rscript.
+
+    Raises
+    ------
+    UserError
+        If R, or a package that the scripts need, is missing: it says what to install.
+    """
+    rscript = shutil.which("Rscript")
+    if rscript is None:
+        wanted = " ".join(["r-base-core", *(f"r-cran-{package}" for package in PACKAGES)])
+        raise UserError(
+            f"figures need R, and there is no Rscript on the path: apt-get install {wanted}",
+            exit_code=ExitCode.RUNS_FAILED,
+        )
+    words = ", ".join(f'"{package}"' for package in PACKAGES)
+    asked = _run(
+        [rscript, "-e", f"p <- c({words}); cat(p[!nzchar(vapply(p, function(x) system.file(package = x), ''))])"]
+    )
+    if asked.returncode != 0:
+        raise UserError(f"R does not start: {_last(asked.stderr)}", exit_code=ExitCode.RUNS_FAILED)
+    missing = asked.stdout.split()
+    if missing:
+        raise UserError(
+            f"figures need the R package{'s' * (len(missing) > 1)} {', '.join(missing)}: "
+            f"apt-get install {' '.join(f'r-cran-{package}' for package in missing)}",
+            exit_code=ExitCode.RUNS_FAILED,
+        )
+    return rscript
+
+
+def draw(study: Study, names: Sequence[str] | None = None) -> list[Path]:
+    """Draw figures of a study from its tables, which are made if they are not there or of another grid.
+
+    Next to each figure stands a table ``<name>.csv`` with what is drawn: one row per mark.
+
+    Parameters
+    ----------
+    study
+        The study.
+    names
+        Names of figures that its grid declares; all of them, if not given.
+
+    Returns
+    -------
+    list of Path
+        A PDF and a PNG of each figure.
+
+    Raises
+    ------
+    UserError
+        If there is no such figure, R or a package is missing, the script fails, or the grid does not say how runs are
+        judged.
+    """
+    generation = study.generation()
+    if generation is None:
+        raise UserError(f"study {study.name!r} has no grid yet, so there is nothing to draw: `orch submit` it first")
+    declared = {figure["name"]: figure for figure in generation.info.get("figures") or ()}
+    for name in names or ():
+        if name not in declared:
+            known = f"it declares: {', '.join(declared)}." if declared else "it declares none."
+            raise UserError(f"the grid of {study.name!r} declares no figure {name!r}; {known}{nearest(name, declared)}")
+    wanted = [declared[name] for name in (declared if names is None else names)]
+    if not wanted:
+        return []
+    rscript = check()
+    manifest = Manifest.load(study.tables)
+    if manifest is None or manifest.generation != generation.g or not (study.tables / RUNS).exists():
+        export_study(study)
+    atomic.make_folder(study.figures)
+    return [path for figure in wanted for path in _draw(study, generation, figure, rscript)]
+
+
+def _draw(study: Study, generation: Generation, figure: Mapping[str, Any], rscript: str) -> list[Path]:
+    options = dict(figure.get("options") or {})
+    by = [_column(generation, figure, part) for part in ("x", "colour") if figure.get(part)]
+    table = study.figures / f"{figure['name']}.csv"
+    data = _summary(study, generation, by, figure["name"])
+    write(table, data.schema, [data], "csv")
+    words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options}
+    kept = {label.name for label in describe.labels(generation.points) if len(label.values) > 1}
+    if "unit" not in options and kept - {column.name for column in by} == {REPLICATE}:
+        words["unit"] = "seeds"
+    stem = study.figures / figure["name"]
+    with tempfile.TemporaryDirectory(dir=study.figures, prefix=".drawing-") as folder:
+        # R leaves things like Rplots.pdf where it runs; what it draws is moved to its place when all of it is there.
+        aside = Path(folder) / "figure.pdf"
+        done = _run(
+            [
+                rscript,
+                str(_script(figure)),
+                str(table),
+                str(aside),
+                *(f"{name}={_word(words[name])}" for name in words),
+            ],
+            folder,
+        )
+        drawn = {ending: aside.with_suffix(ending) for ending in (".pdf", ".png")}
+        if done.returncode != 0 or not all(path.exists() for path in drawn.values()):
+            said = _last(done.stderr) or "it said nothing and wrote no figure"
+            raise UserError(
+                f"figure {figure['name']!r} could not be drawn by {_script(figure).name}: {said}",
+                exit_code=ExitCode.RUNS_FAILED,
+            )
+        paths = []
+        for ending, path in drawn.items():
+            target = stem.with_name(stem.name + ending)
+            path.replace(target)
+            paths.append(target)
+    return paths
+
+
+def _column(generation: Generation, figure: Mapping[str, Any], part: str) -> Dictionary:
+    name = figure[part]
+    column = describe.column(generation.points, name)
+    if column is None:
+        known = [*generation.points.labels, *generation.points.leaves]
+        raise UserError(
+            f"figure {figure['name']!r} has {part}: {name}, which is neither an axis of the grid nor a parameter: "
+            f"{', '.join(known)} are.{nearest(name, known)}"
+        )
+    return column
+
+
+def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], name: str) -> Any:
+    """Summarise ``runs.csv``, which has one row per point, by the figure's columns."""
+    from pyarrow import csv
+
+    runs = csv.read_csv(study.tables / RUNS, parse_options=csv.ParseOptions(newlines_in_values=True))
+    if "solved" not in runs.column_names:
+        raise UserError(
+            f"figure {name!r} shows which runs succeeded, and the grid does not say how to tell: "
+            "write `summary: {select: …, error: …, threshold: …}` under `export`"
+        )
+    if runs.num_rows != len(generation.points):
+        raise UserError(f"{study.tables / RUNS} does not belong to the grid of {study.name!r}: `orch export` it again")
+    _, first, run = np.unique(np.array(runs["run"].to_pylist()), return_index=True, return_inverse=True)
+
+    def numbers(column: str, otherwise: float) -> Any:
+        return np.array([otherwise if item is None else item for item in runs[column].to_pylist()], float)[first]
+
+    verdicts = Verdicts(
+        step=numbers("best_step", -1).astype(np.int64),
+        select=numbers("best_select", np.nan),
+        error=numbers("best_error", np.nan),
+        sparsity=numbers("sparsity", np.nan),
+        solved=numbers("solved", 0).astype(bool),
+        solved_at=numbers("solved_at", -1).astype(np.int64),
+    )
+    finished = np.array([bool(item) for item in runs["outcome"].to_pylist()])[first] & (numbers("rows", 0) > 0)
+    places = np.flatnonzero(by[0].codes != describe.ABSENT)  # a point without x has no place in the figure
+    kept = [Dictionary(column.name, column.codes[places], column.values) for column in by]
+    return summary.summarise(kept, run[places], finished, verdicts)
+
+
+def _script(figure: Mapping[str, Any]) -> Path:
+    name = figure["script"]
+    own = SCRIPTS / f"{name}.R"
+    if own.exists():
+        return own
+    path = Path(name).expanduser().absolute()
+    if path.is_file():
+        return path
+    known = sorted(path.stem for path in SCRIPTS.glob("*.R") if path.stem not in ("theme", "read"))
+    raise UserError(
+        f"figure {figure['name']!r} asks for the script {name!r}: there is no file {path}, and the scripts that come "
+        f"with orch are {', '.join(known)}.{nearest(name, known)}"
+    )
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _run(command: Sequence[str], folder: str | None = None) -> subprocess.CompletedProcess[str]:
+    locale = {} if "UTF-8" in os.environ.get("LC_ALL", "").upper() else {"LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **locale},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def _last(text: str, lines: int = 4) -> str:
+    return " / ".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
