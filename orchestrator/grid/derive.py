@@ -11,15 +11,16 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import template
+from orchestrator.grid.problems import shown
 from orchestrator.grid.values import text_of
 from orchestrator.identity import Leaf
 
-_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _MAX_BITS = 1024
 
 Lookup = Callable[[str], Any]
@@ -45,11 +46,11 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 
 @dataclass(frozen=True)
 class Expression:
-    """What stands between one pair of braces: a parsed tree, and the names in it."""
+    """What stands between one pair of braces: a parsed tree in which the variable ``_0`` stands for ``names[0]``."""
 
     text: str
-    tree: ast.expr | str
-    names: frozenset[str]
+    tree: ast.expr
+    names: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Expression:
@@ -60,15 +61,19 @@ class Expression:
         ValueError
             If it is anything but names, numbers and arithmetic.
         """
-        # A plain name may be a word that Python reserves, such as lambda.
-        if _NAME.fullmatch(text):
-            return cls(text, text, frozenset([text]))
+        names: list[str] = []
+
+        def variable(match: re.Match[str]) -> str:
+            names.append(match[0])
+            return f"_{len(names) - 1}"
+
         try:
-            tree = ast.parse(text, mode="eval").body
-            names = frozenset(_names(tree))
-        except (SyntaxError, RecursionError, MemoryError) as error:
+            # Variables of our own stand in for names, which may be words that Python reserves, such as lambda.
+            tree = ast.parse(_NAME.sub(variable, text), mode="eval").body
+            _refuse_others(tree)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"${{{text}}} is no expression: use names, numbers, + - * / // % ** and ( )") from error
-        return cls(text, tree, names)
+        return cls(text, tree, tuple(names))
 
     def evaluate(self, lookup: Lookup) -> Leaf:
         """Compute the value.
@@ -79,7 +84,7 @@ class Expression:
             If the arithmetic fails or the result is not finite.
         """
         try:
-            value: Leaf = lookup(self.tree) if isinstance(self.tree, str) else _evaluate(self.tree, lookup)
+            value: Leaf = _evaluate(self.tree, lambda variable: lookup(self.names[int(variable[1:])]))
         except (ArithmeticError, TypeError, IndexError) as error:
             raise ValueError(f"${{{self.text}}} cannot be computed: {error}") from error
         if isinstance(value, float) and not math.isfinite(value):
@@ -87,35 +92,26 @@ class Expression:
         return value
 
 
-def _dotted(tree: ast.expr) -> str | None:
-    if isinstance(tree, ast.Name):
-        return tree.id
-    if isinstance(tree, ast.Attribute):
-        head = _dotted(tree.value)
-        return f"{head}.{tree.attr}" if head else None
-    return None
-
-
-def _names(tree: ast.expr) -> Iterator[str]:
-    name = _dotted(tree)
-    if name is not None:
-        yield name
-    elif isinstance(tree, ast.BinOp) and type(tree.op) in _BINARY:
-        yield from _names(tree.left)
-        yield from _names(tree.right)
-    elif isinstance(tree, ast.UnaryOp) and type(tree.op) in _UNARY:
-        yield from _names(tree.operand)
-    elif isinstance(tree, ast.Subscript) and _dotted(tree.value) and isinstance(tree.slice, ast.Constant):
-        yield from _names(tree.value)
-    elif not (isinstance(tree, ast.Constant) and type(tree.value) in (int, float)):
-        raise SyntaxError(ast.unparse(tree))
+def _refuse_others(tree: ast.expr) -> None:
+    """Refuse every kind of expression that is not arithmetic."""
+    match tree:
+        case ast.Name() | ast.Constant(value=int() | float()) if not isinstance(getattr(tree, "value", 0), bool):
+            return
+        case ast.BinOp(op=operation) if type(operation) in _BINARY:
+            _refuse_others(tree.left)
+            _refuse_others(tree.right)
+        case ast.UnaryOp(op=sign) if type(sign) in _UNARY:
+            _refuse_others(tree.operand)
+        case ast.Subscript(value=ast.Name(), slice=ast.Constant(value=int())):
+            return
+        case _:
+            raise SyntaxError(ast.dump(tree))
 
 
 def _evaluate(tree: ast.expr, lookup: Lookup) -> Any:
-    name = _dotted(tree)
-    if name is not None:
-        return lookup(name)
     match tree:
+        case ast.Name():
+            return lookup(tree.id)
         case ast.Constant():
             return tree.value
         case ast.Subscript(slice=ast.Constant(value=index)):
@@ -133,7 +129,7 @@ def _evaluate(tree: ast.expr, lookup: Lookup) -> Any:
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{text_of(value)} is not a number")
+        raise TypeError(f"{shown(value)} is not a number")
     return value
 
 

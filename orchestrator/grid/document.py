@@ -273,13 +273,14 @@ class _Builder:
     def scalar(self, event: ScalarEvent) -> Scalar:
         quoted = event.style is not None
         try:
-            event.value.encode()
-            value = event.value if quoted else resolve(event.value)
-        except UnicodeEncodeError as error:
+            # JSON spells a character beyond the basic plane as two escapes; together they are one character.
+            text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            value = text if quoted else resolve(text)
+        except UnicodeDecodeError as error:
             raise self.error("this text holds half a surrogate pair, which no Unicode text does", event) from error
         except ValueError as error:
             raise self.error(str(error), event) from error
-        return Scalar(self.place(event), 1, event.value, value, quoted)
+        return Scalar(self.place(event), 1, text, value, quoted)
 
 
 def resolve(text: str) -> bool | int | float | str | None:

@@ -93,7 +93,9 @@ def expand(grid: Grid) -> Points:
     result.labels = layout.labels()
     result.resources_by, asked = columns.find([_resources(resolver) for resolver in grid.resolvers])
     result.resources = [{} if value is MISSING else value for value in asked]
-    result.codes = layout.codes
+    # Arrays that grew by appending hold spare room; copies do not.
+    result.ids = result.ids[:]
+    result.codes = {name: codes[:] for name, codes in layout.codes.items()}
     return result
 
 

@@ -120,9 +120,17 @@ def _parameter(override: Override, subs: Sequence[SubGrid], parameters: Paramete
         return _replace_axis(override, subs, parameters)
     if is_span_or_generator(node) or (isinstance(node, Items) and parameters.is_scalar(key)):
         added = read_axis(key, node, override.place, parameters)
-        return [replace(sub, axes=(*sub.axes, added)) for sub in subs]
+        return [replace(sub, axes=(*(_without(one, key) for one in sub.axes), added)) for sub in subs]
     assigns = tuple(assignments(node, parameters, override.place, key))
     return [replace(sub, final=(*sub.final, *assigns)) for sub in subs]
+
+
+def _without(one: Axis, path: str) -> Axis:
+    """Take a parameter from the bundles of an axis, because the command line varies it."""
+    return replace(one, bundles=tuple(
+        replace(bundle, assigns=tuple(assign for assign in bundle.assigns if assign.path != path))
+        for bundle in one.bundles
+    ))  # fmt: skip
 
 
 def _replace_axis(override: Override, subs: Sequence[SubGrid], parameters: Parameters) -> list[SubGrid]:

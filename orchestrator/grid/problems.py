@@ -72,8 +72,10 @@ def faults(error: ValidationError, plain: Any, what: str, known: Iterable[str]) 
     for item in error.errors(include_url=False):
         path, kind, message = follow(plain, item["loc"]), item["type"], item["msg"]
         if kind == "extra_forbidden":
-            name = str(item["loc"][-1])
-            found.append(Fault(path, f"{what} has no {dotted(path)!r}.{nearest(name, known)}", key=True))
+            name, names = dotted(path), list(known)
+            # A name that exists is of another member of a union than the one its group has chosen.
+            end = " with this group's other values" if name in names else f".{nearest(name, names)}"
+            found.append(Fault(path, f"{what} has no {name!r}{end}", key=True))
         elif kind == "missing":
             found.append(Fault(path, f"{what} lacks {dotted((*path, item['loc'][-1]))!r}"))
         elif kind in ("value_error", "assertion_error"):

@@ -6,7 +6,7 @@ computes a field once for each combination of those axes and not for each point.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,23 +185,7 @@ class Resolver:
             return values[codes[i]]
         stage = self._stage(stage)
         tree = self.tree(name, codes, stage)
-        if name not in tree:
-            return MISSING
-        if (name, stage) in self._open:
-            place = next(self._leaves(tree)).place
-            raise UserError(f"{name!r} derives from itself", places=(place,))
-        self._open.add((name, stage))
-        try:
-            return self._evaluate(tree[name], codes, stage)
-        finally:
-            self._open.discard((name, stage))
-
-    def _leaves(self, tree: Any) -> Iterator[Assign]:
-        if isinstance(tree, Assign):
-            yield tree
-        else:
-            for child in tree.values():
-                yield from self._leaves(child)
+        return self._evaluate(tree[name], codes, stage) if name in tree else MISSING
 
     def _evaluate(self, tree: Any, codes: Codes, stage: int) -> Any:
         if isinstance(tree, dict):
@@ -210,6 +194,9 @@ class Resolver:
         if not isinstance(assign.value, Derived):
             return assign.value
         seen = stage if assign.stage is None else min(stage, assign.stage)
+        if (assign.path, stage) in self._open:
+            raise UserError(f"{assign.path!r} derives from itself", places=(assign.place,))
+        self._open.add((assign.path, stage))
         try:
             return assign.value.evaluate(lambda name: self._reference(name, codes, seen))
         except ValueError as error:
@@ -218,6 +205,8 @@ class Resolver:
             if assign.place in error.places:
                 raise
             raise UserError(error.message, places=(*error.places, assign.place)) from error
+        finally:
+            self._open.discard((assign.path, stage))
 
     def _reference(self, name: str, codes: Codes, stage: int) -> Leaf:
         if name not in self.parameters.paths and name in self.bundle_index:
@@ -231,8 +220,16 @@ class Resolver:
     def lookup(self, path: str, codes: Codes, stage: int | None = None) -> Leaf | Missing:
         """Return a parameter's value at a point, defaults included."""
         name = path.partition(".")[0]
-        value = self.field(name, codes, stage) if name in self._names else MISSING
-        return self.parameters.lookup({} if value is MISSING else {name: value}, path)
+        if name in self._plain:
+            return self.parameters.lookup({name: self.field(name, codes, stage)}, path)
+        tree: Tree = self.tree(name, codes, stage) if name in self._names else {}
+        found: Any = tree
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(found, Assign):  # only this leaf is evaluated: another of its group may derive from it
+            value: Leaf = self._evaluate(found, codes, self._stage(stage))
+            return value
+        return self.parameters.lookup(_written(tree), path)
 
     def raw(self, codes: Codes) -> dict[str, Any]:
         """Return all fields that a point sets, as plain nested values."""
@@ -245,3 +242,9 @@ class Resolver:
         for name in self.fields:
             merged |= self.tree(name, codes)
         return merged
+
+
+def _written(tree: Tree) -> dict[str, Any]:
+    """Return the values of a tree as they were written, nothing for those that derive."""
+    plain = {name: _written(child) if isinstance(child, dict) else child.value for name, child in tree.items()}
+    return {name: None if isinstance(value, Derived) else value for name, value in plain.items()}

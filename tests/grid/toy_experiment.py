@@ -54,3 +54,17 @@ class Params(ExperimentParams):
 
 
 EXP = Experiment("toy", params=Params, train="toy_train:train", cadence="log_interval", steps="max_iterations")
+
+
+class Changing(ExperimentParams):
+    """Breaks the rule: a value that depends on another, behind the grid's back."""
+
+    width: int = 1
+
+    @model_validator(mode="after")
+    def _check(self):
+        object.__setattr__(self, "width", self.seed + 1)
+        return self
+
+
+CHANGING = Experiment("changing", params=Changing, train="toy_train:train")
