@@ -7,7 +7,6 @@ missing, there are two jobs for it: the first to begin takes it, the other exits
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -215,7 +214,13 @@ def alive(study: Study, history: History, clusters: Clusters, still: Container[s
 
 
 def prepare(
-    study: Study | None, wanted: Desired, cluster: Cluster, request: Request, clusters: Clusters | None = None
+    study: Study | None,
+    wanted: Desired,
+    cluster: Cluster,
+    request: Request,
+    clusters: Clusters | None = None,
+    *,
+    gone: Container[str] = (),
 ) -> Plan:
     """Plan and write nothing.
 
@@ -231,19 +236,21 @@ def prepare(
         What else was asked for.
     clusters
         Finds the clusters of earlier submissions by name.
+    gone
+        Tasks that the caller knows to have ended, whatever the scheduler says: a steward sees its workers die.
     """
     history = study.history() if study is not None else History()
     living = alive(study, history, clusters or _clusters) if study is not None else set()
+    living = {name for name in living if name not in gone}
     most = cluster.limits().max_jobs
     here = [name for name in living if study is not None and _entry_of(study, name).cluster == cluster.name]
-    workers = wanted.resources.get("workers", "auto")
     options = PlanOptions(
         form=str(wanted.info["form"]),
         lanes=frozenset(wanted.info["lanes"]),
         steps=wanted.info["steps"],
         source=wanted.source,
         resources=wanted.resources,
-        spread=_cores() if workers == "auto" else int(workers),
+        spread=_spread(cluster, wanted.resources),
         only=request.only,
         rerun_stale=request.rerun_stale,
         uncancel=request.uncancel,
@@ -265,13 +272,14 @@ def submit(
     *,
     confirm: Callable[[Plan], bool] = lambda _: True,
     clusters: Clusters | None = None,
+    gone: Container[str] = (),
     argv: Sequence[str] | None = None,
 ) -> Result:
     """Bring a study to what is desired.
 
     Parameters
     ----------
-    study, wanted, cluster, request, clusters
+    study, wanted, cluster, request, clusters, gone
         See :func:`prepare`.
     confirm
         Is shown the plan before anything is written; asked once.
@@ -288,7 +296,7 @@ def submit(
     result = complete(study, clusters)
     asked = False
     while True:
-        result.plan = prepare(study, wanted, cluster, request, clusters)
+        result.plan = prepare(study, wanted, cluster, request, clusters, gone=gone)
         if result.plan.left and request.shrink == "refuse":
             raise shrinks(study, result.plan)
         if not asked and not confirm(result.plan):
@@ -305,10 +313,10 @@ def submit(
     return result
 
 
-def advance(study: Study, cluster: Cluster, clusters: Clusters | None = None) -> Result:
+def advance(study: Study, cluster: Cluster, clusters: Clusters | None = None, *, gone: Container[str] = ()) -> Result:
     """Submit the next wave, and what is to be tried again, with the sources of the last submission. For stewards."""
     request = Request(only=last_submission(study).only, uncancel=False, shrink="ignore")
-    return submit(study, again(study, frozen=True), cluster, request, clusters=clusters)
+    return submit(study, again(study, frozen=True), cluster, request, clusters=clusters, gone=gone)
 
 
 def complete(study: Study, clusters: Clusters | None = None) -> Result:
@@ -476,8 +484,14 @@ def _end_jobs(study: Study, clusters: Clusters) -> None:
         clusters(name).cancel(jobs)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _spread(cluster: Cluster, resources: Mapping[str, Any]) -> int:
+    """Return how many workers a job will have side by side."""
+    if cluster.kind == "local":
+        from orchestrator.clusters.local import worker_environments
+
+        return len(worker_environments(resources))
+    workers = resources.get("workers", "auto")
+    return int(resources.get("cpus", 1)) if workers == "auto" else int(workers)
 
 
 def _clusters(name: str) -> Cluster:

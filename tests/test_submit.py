@@ -203,6 +203,17 @@ def test_lost_jobs_are_retried_and_failures_reported(study, cluster):
     assert go(study, wanted, cluster, Request(retry={points.id(1)})).published[0].reset == [[1, 2, 1]]
 
 
+def test_a_steward_knows_which_of_its_workers_died(study, cluster):
+    wanted = make_wanted(make_points(20, ["nmru", "nru"]))
+    go(study, wanted, cluster)
+    start(study, "1-0")  # killed; the job goes on with the other task
+    cluster.states["job1"] = "running"
+    assert not advance(study, cluster, cluster).published
+    (entry,) = advance(study, cluster, cluster, gone={"1-0"}).published
+    assert [task.count for task in entry.tasks] == [20]
+    assert study.history().runs[wanted.points.id(0)].used == {"lost": 1}
+
+
 def test_one_query_whatever_the_number_of_jobs(study):
     cluster = FakeCluster(max_array=1)
     wanted = make_wanted(make_points(10), resources={"lanes": 1, "retries": 2})

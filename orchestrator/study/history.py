@@ -154,8 +154,11 @@ def state_of(record: RunRecord, alive: Container[str], retries: int) -> RunState
 
 
 def lost(record: RunRecord, retries: int) -> policy.Decision:
-    """Decide about a run whose task is gone without a word; this loss is not counted in its record yet."""
-    return policy.decide("lost", record.counting("lost"), retries)
+    """Decide about a run whose task is gone without a word; this loss is not counted in its record yet.
+
+    A run whose task never began only stood in a queue that went away: that costs nothing.
+    """
+    return policy.decide("lost", record.counting("lost") if record.k else record.used, retries)
 
 
 def fold(
@@ -176,6 +179,7 @@ def fold(
     """
     history = History()
     runs = history.runs
+    begun: set[int] = set()  # entries of which at least one task began
     for entry in chain:
         history.last = entry.n
         if entry.kind == "cancel":
@@ -191,10 +195,13 @@ def fold(
                 if record is None:
                     runs[run] = record = RunRecord()
                 else:
-                    _hand_over(record, fresh=position in rerun, reset=position in reset)
+                    queued = not record.k and record.n in begun
+                    _hand_over(record, queued=queued, fresh=position in rerun, reset=position in reset)
                 record.n, record.task, record.lane, record.width = entry.n, spec.name, lane, spec.count
                 records.append(record)
             logs = logs_of(spec.name, len(records))
+            if logs:
+                begun.add(entry.n)
             for at, log in enumerate(logs):
                 _attempt(records, log, entry.source, last=at == len(logs) - 1)
                 history.damaged.extend(log.damage)
@@ -218,10 +225,11 @@ def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[i
         record.cancelled = record.outcome is None
 
 
-def _hand_over(record: RunRecord, *, fresh: bool, reset: bool) -> None:
+def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> None:
     """Note that a later submission names the run."""
-    if record.n and record.outcome is None and record.failure is None and not record.cancelled:
-        # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could.
+    if record.n and record.outcome is None and record.failure is None and not record.cancelled and not queued:
+        # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could. Where
+        # nothing of a submission ever began, that counts too, or a job that dies at once would be submitted for ever.
         record.used = record.counting("lost")
     if fresh:
         record.outcome, record.step, record.saved, record.begun = None, NEVER, NEVER, NEVER

@@ -122,7 +122,7 @@ class FakeCluster:
     """A scheduler in memory. ``refuse`` makes it unreachable."""
 
     name: str = "fake"
-    kind: str = "local"
+    kind: str = "slurm"
     max_array: int | None = None
     max_jobs: int | None = None
     refuse: bool = False

@@ -268,6 +268,22 @@ def test_silent_deaths_are_counted(study):
     assert study.history().runs[RUNS[0]].used == {}
 
 
+def test_to_stand_in_a_queue_that_went_away_costs_nothing(study):
+    for n in range(1, 6):
+        enter(study, [n - 1], [5])
+        finish(start(study, f"{n}-0"))  # then the machine is switched off
+        assert study.history().state(RUNS[5], set()) == "lost"
+    assert study.history().runs[RUNS[5]].used == {}
+
+
+def test_a_job_that_never_begins_is_not_submitted_for_ever(study):
+    states = []
+    for _ in range(5):
+        enter(study, [0], [1])
+        states.append(study.history().state(RUNS[0], set()))
+    assert states == ["lost", "lost", "lost", "failed", "failed"]
+
+
 def test_silent_deaths_within_a_task_are_counted(study):
     enter(study, [0])
     for _ in range(3):
