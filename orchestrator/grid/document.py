@@ -164,7 +164,7 @@ def _syntax(error: MarkedYAMLError, text: str, file: str) -> UserError:
         message = "a tab stands where YAML wants spaces: indent with spaces"
     else:
         message = " ".join(filter(None, (error.context, error.problem)))
-        message = f"this is not YAML: {message}" + (f", in {shown.strip()!r}" if shown.strip() else "")
+        message = f"this is not YAML: {message}" + (f", in {shown.strip()[:60]!r}" if shown.strip() else "")
     return UserError(message, places=(Place(file, line + 1, column + 1),))
 
 

@@ -45,16 +45,24 @@ def count(resolver: Resolver) -> int:
     """Return the number of points of a sub-grid: only the axes that rules speak of are walked."""
     sub = resolver.sub
     dropper = Dropper(resolver)
+    last = len(sub.axes) - 1
     involved = sorted(dropper.deps)
     rest = sub.product()
     for i in involved:
         rest //= len(sub.axes[i])
+    outer = [i for i in involved if i != last]
+    inner = range(len(sub.axes[last]) if last in involved else 1)
     codes = [0] * len(sub.axes)
     kept = 0
-    for values in itertools.product(*(range(len(sub.axes[i])) for i in involved)):
-        for i, code in zip(involved, values, strict=True):
+    for values in itertools.product(*(range(len(sub.axes[i])) for i in outer)):
+        for i, code in zip(outer, values, strict=True):
             codes[i] = code
-        kept += not dropper.drops(dropper.active(codes), codes)
+        active = dropper.active(codes)
+        kept += len(inner)
+        for code in inner if active else ():
+            if last in involved:
+                codes[last] = code
+            kept -= dropper.drops(active, codes)
     return kept * rest
 
 

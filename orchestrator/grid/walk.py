@@ -130,10 +130,14 @@ class Walk:
                     parts[slot.position] = entry.fragment
                 try:
                     model = validate(inputs)
+                except ValidationError as error:
+                    raise explain(error, resolver.raw(codes), resolver, codes) from error
+                try:
                     raw = blake2b(b"".join(parts), digest_size=size).digest()  # type: ignore[arg-type]
-                except (ValidationError, TypeError):  # a part that is not known yet is None, which cannot be joined
-                    model, raw = self._slowly(codes)
-                    self._place_all(codes, inputs)
+                except TypeError:  # a part that is not known yet is None, which cannot be joined
+                    raw = self._learn(model, codes)
+                    for slot in outer_slots:
+                        self._place(slot, codes, inputs)
                 yield codes, raw, model
 
     def _place(self, slot: Slot, codes: Sequence[int], inputs: dict[str, Any]) -> None:
@@ -144,44 +148,35 @@ class Walk:
             inputs[slot.name] = entry.given
         self._parts[slot.position] = entry.fragment
 
-    def _place_all(self, codes: Sequence[int], inputs: dict[str, Any]) -> None:
-        for slot in self.slots:
-            self._place(slot, codes, inputs)
-
     # --- the first time a value is met --------------------------------------------------------------------------------
 
-    def _slowly(self, codes: Sequence[int]) -> tuple[BaseModel, bytes]:
-        """Validate a point the plain way, and learn the fragments of the values that are new."""
-        raw = self.resolver.raw(codes)
-        try:
-            model: BaseModel = self._validate(raw)
-        except ValidationError as error:
-            raise explain(error, raw, self.resolver, codes) from error
-        values = {name: getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
-        slots = {slot.name: slot for slot in self.slots}
+    def _learn(self, model: BaseModel, codes: Sequence[int]) -> bytes:
+        """Learn the fragments of the values that are new at a valid point, and return its id."""
+        values = model.__dict__ | (model.model_extra or {})
         if not self.constants:
-            self.constants = {name: value for name, value in values.items() if name not in slots}
-            self._lay_out(slots)
+            self._lay_out(model)
         for slot in self.slots:
             entry = slot.entry(codes)
             if entry.fragment is None:
-                value = values.get(slot.name, MISSING)
+                value = entry.value = values.get(slot.name, MISSING)
                 entry.fragment = b"" if value is MISSING else self._encode({slot.name: value}, codes)
-                entry.value = value
                 # A group is validated once; pydantic takes the instance as it is.
                 entry.given = value if isinstance(value, Group) and entry.given is not MISSING else entry.given
             self._parts[slot.position] = entry.fragment
-        fast = hashlib.blake2b(b"".join(self._parts), digest_size=ID_BYTES).digest()  # type: ignore[arg-type]
+        raw = hashlib.blake2b(b"".join(self._parts), digest_size=ID_BYTES).digest()  # type: ignore[arg-type]
         if self._checks:
             self._checks -= 1
-            self._check(model, fast, codes)
-        return model, fast
+            self._check(model, raw, codes)
+        return raw
 
-    def _lay_out(self, slots: dict[str, Slot]) -> None:
+    def _lay_out(self, model: BaseModel) -> None:
         """Lay out the parts of an encoding: constant fragments, joined, between those that vary, in order of names.
 
         Names in order put their dotted paths in order too: no letter or digit comes before the dot.
         """
+        slots = {slot.name: slot for slot in self.slots}
+        values = {name: getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
+        self.constants = {name: value for name, value in values.items() if name not in slots}
         parts: list[bytes | None] = [self._head]
         for name in sorted({*self.constants, *slots}):
             if name in slots:
