@@ -21,7 +21,6 @@ from orchestrator.errors import ExitCode
 Verdict = Literal["ok", "note", "missing"]
 """``note``: something works less well, or is not there and may never be needed. ``missing``: nothing can be trained."""
 
-R_PACKAGES = ("ggplot2", "readr", "dplyr", "tidyr", "scales", "svglite")
 SCHEDULERS = {"slurm": "sbatch", "lsf": "bsub"}
 LITTLE_SPACE = 2**30
 
@@ -118,15 +117,14 @@ def _gpus() -> Check:
 
 
 def _r() -> Check:
-    done = _run(["Rscript", "-e", "cat(R.version$major, R.version$minor, rownames(installed.packages()), sep='\\n')"])
-    if done is None or done.returncode:
-        return Check("R", "note", "no Rscript: tables are written, figures are not drawn (apt install r-base-core)")
-    major, minor, *packages = done.stdout.split()
-    missing = [name for name in R_PACKAGES if name not in packages]
-    if missing:
-        debian = " ".join(f"r-cran-{name}" for name in missing)
-        return Check("R", "note", f"{major}.{minor} lacks {', '.join(missing)} (apt install {debian})")
-    return Check("R", "ok", f"{major}.{minor} with {', '.join(R_PACKAGES)}")
+    from export.figures import PACKAGES, check
+    from orchestrator.errors import UserError
+
+    try:
+        rscript = check()
+    except UserError as error:
+        return Check("R", "note", f"tables are written, but {error}")
+    return Check("R", "ok", f"{rscript} with {', '.join(PACKAGES)}")
 
 
 def _space(root: Path) -> Check:

@@ -81,7 +81,7 @@ set:                       # the same for every run; uncomment what differs from
 
 axes:                      # a list, a span, a generator, or named bundles that set several parameters together
   seed: 0..4
-  # learning_rate: {{log: {{from: 1e-4, to: 1e-2, count: 3}}}}
+  # learning_rate: {{log: {{start: 1e-4, stop: 1e-2, count: 3}}}}
 
 resources: {{time: 1h}}      # cpus, memory, workers, cluster, retries ...
 

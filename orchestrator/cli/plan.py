@@ -39,7 +39,7 @@ def command(
     points = work.desired.points
     if as_list and as_json:
         for run, part, labels in view.list_runs(points, planned):
-            click.echo(json.dumps({"run": run, "plan": part, **labels}, ensure_ascii=False))
+            click.echo(json.dumps({"run": run, "plan": part, "labels": labels}, ensure_ascii=False))
     elif as_list:
         for line in view.lines(points, planned):
             click.echo(line)

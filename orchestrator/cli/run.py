@@ -14,6 +14,9 @@ from orchestrator.errors import ExitCode, UserError
 if TYPE_CHECKING:
     from orchestrator.study.study import Study
 
+DRAWN, WRITTEN = (".pdf", ".png", ".svg"), (".csv", ".csv.gz", ".parquet")
+"""Endings of figures and of tables."""
+
 
 @click.command()
 @common.grid_options
@@ -91,12 +94,12 @@ def products(study: Study) -> list[Path]:
             draw(study)
         except UserError as error:  # no R here: the tables are there all the same
             common.note(f"orch: {error}")
-    return [*_files(study.tables), *_files(study.figures)]
+    return [*_files(study.figures, DRAWN), *_files(study.tables, WRITTEN)]
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, endings: tuple[str, ...] = ("",)) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if path.is_file() and path.name.endswith(endings) and path.name[0] != ".")
 
 
 def _short(path: Path) -> str:

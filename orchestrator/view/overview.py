@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import identity, policy, submit
+from orchestrator import identity, policy
 from orchestrator.errors import ExitCode, UserError, nearest
 from orchestrator.points import Column, Missing, Points
 from orchestrator.states import RUN_STATES, JobState, RunState
@@ -17,12 +17,13 @@ from orchestrator.study.study import Study
 
 if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster
+    from orchestrator.submit import Clusters
 
 SCHEMA = 1
 """Version of :meth:`Overview.to_json`; raised when a field changes its meaning or goes."""
 
 MOST_VALUES = 24
-"""An axis of more values is left out of the breakdown unless it is asked for."""
+"""An axis of more values is left out of the breakdown unless it is asked for; so is the seed, which says nothing."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Overview:
 
 
 def observe(
-    study: Study, clusters: submit.Clusters | None = None, *, by: Sequence[str] = (), details: bool = True
+    study: Study, clusters: Clusters | None = None, *, by: Sequence[str] = (), details: bool = True
 ) -> Overview:
     """Look at a study: read the chain and the journals, and ask each scheduler once.
 
@@ -151,7 +152,7 @@ def observe(
     clusters
         Finds a cluster by name; the installed ones by default.
     by
-        Axes or parameters to break down by; by default every axis of at most :data:`MOST_VALUES` values.
+        Axes or parameters to break down by; by default every axis but the seed of at most :data:`MOST_VALUES` values.
     details
         Whether axes and failures are wanted.
 
@@ -211,7 +212,7 @@ def observe(
 
 
 def living(
-    study: Study, history: History, clusters: submit.Clusters | None = None
+    study: Study, history: History, clusters: Clusters | None = None
 ) -> tuple[set[str], dict[str, JobState], str | None]:
     """Return the tasks that a scheduler has, the states of the jobs, and why it could not be asked, if it could not."""
     try:
@@ -221,7 +222,7 @@ def living(
     return study.alive(history, jobs), jobs, None
 
 
-def poll(study: Study, history: History, clusters: submit.Clusters | None = None) -> dict[str, JobState]:
+def poll(study: Study, history: History, clusters: Clusters | None = None) -> dict[str, JobState]:
     """Ask for the state of a study's jobs, one query per cluster: those that may have work, and the last submission's.
 
     Raises
@@ -316,7 +317,11 @@ def _axes(
     for name in by:
         if name not in known:
             raise UserError(f"there is no axis or parameter {name!r}.{nearest(name, known)}")
-    few = [name for name, column in points.labels.items() if 1 < len(set(map(str, column.values))) <= MOST_VALUES]
+    few = [
+        name
+        for name, column in points.labels.items()
+        if name != "seed" and 1 < len(set(map(str, column.values))) <= MOST_VALUES
+    ]
     axes = []
     for name in by or few:
         column = known[name]
@@ -359,7 +364,11 @@ def failures(
             if len(whole[name]) > 1 and len(positions) > 1 and all(label.get(name) == text for label in labels)
         }
         example = identity.to_text(runs[positions[0]])
-        found.append(Failure(kind, record.message, len(positions), example, shared, reason(record, retries)))
+        found.append(
+            Failure(
+                kind, record.message, len(positions), example, shared, reason(record, retries).removeprefix(f"{kind}: ")
+            )
+        )
     return tuple(sorted(found, key=lambda failure: -failure.runs))
 
 

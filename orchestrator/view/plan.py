@@ -57,7 +57,7 @@ def print_plan(out: Console, name: str, plan: Plan, cluster: str) -> None:
     if plan.left:
         what = "left the grid (needs --prune)" if not plan.cancel else "left the grid, still training (needs --prune)"
         rows.append([Text(number(len(plan.left)), style="yellow"), what])
-    out.print(table(["runs", ""], rows, right=[0]))
+    out.print(table(["", ""], rows, right=[0], heading=False))
     out.print(cost(plan), style="bold" if plan.cost.runs else "dim")
 
 

@@ -26,9 +26,17 @@ PLAIN_WIDTH = 160
 """Columns of output that goes to no terminal: nothing is folded that a person would want to grep."""
 
 
+class Output(Console):
+    """A console that leaves it to the command line what to do when its reader goes away."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on."""
+        raise BrokenPipeError
+
+
 def console(file: TextIO | None = None, *, stderr: bool = False) -> Console:
     """Return the console that everything is printed on. It honours NO_COLOR and knows whether it is a terminal."""
-    plain = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    plain = Output(file=file, stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not plain.is_terminal and file is None:
         plain.width = PLAIN_WIDTH
     return plain
@@ -97,7 +105,8 @@ def notes(overview: Overview, state: RunState) -> list[str]:
         "waiting": [(waiting["not_submitted"], "not submitted")],
         "live": [(live["queued"], "queued")],
     }
-    return [f"{number(count)} {what}" for count, what in said.get(state, ()) if count]
+    whole = overview.runs[state]
+    return [what if count == whole else f"{number(count)} {what}" for count, what in said.get(state, ()) if count]
 
 
 def progress(overview: Overview) -> str:
