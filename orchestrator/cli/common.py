@@ -43,16 +43,17 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Ask no questions.")
 
 def grid_options(function: F) -> F:
     """Add what every command that reads a grid takes: GRID, overrides, and where to train."""
-    for option in (
-        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+    options = (
         click.argument("grid", type=click.Path(exists=True, dir_okay=False)),
-        click.option("--cluster", help="local, or the name of another cluster."),
+        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+        click.option("--cluster", metavar="NAME", help="Where to train, e.g. local."),
         click.option("--workers", metavar="N", help="Processes side by side."),
         click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these runs, e.g. seed=0..3."),
         click.option("--prune", is_flag=True, help="Let go of runs that left the grid."),
         click.option("--rerun-stale", is_flag=True, help="Train results of older sources again."),
         root_option,
-    ):
+    )
+    for option in reversed(options):
         function = option(function)
     return function
 

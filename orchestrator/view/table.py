@@ -159,9 +159,8 @@ def failure_lines(failure: Failure) -> Text:
 
 def print_overview(out: Console, overview: Overview) -> None:
     """Print a study's state: the summary, progress, the axes and what failed."""
-    head = Text(overview.study, style="bold")
-    head.append(f"  {overview.experiment} · grid {overview.generation} · {overview.cluster or 'not submitted'}", "dim")
-    out.print(head)
+    where = f"  {overview.experiment} · grid {overview.generation} · {overview.cluster or 'not submitted'}"
+    out.print(Text.assemble((overview.study, "bold"), (where, "dim")))
     out.print(summary(overview))
     line = progress(overview)
     if line and not overview.finished:
