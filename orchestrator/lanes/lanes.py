@@ -12,7 +12,6 @@ from torch import Tensor
 
 from orchestrator.experiment import Experiment, ExperimentParams, flatten, lane_paths, nest
 from orchestrator.lanes import loop
-from orchestrator.lanes.engine import WIDTHS
 from orchestrator.recorder import IntArray, Recorder, Snapshot
 
 
@@ -35,15 +34,20 @@ class Lanes:
     """
 
     def __init__(
-        self, params: Sequence[ExperimentParams], width: int, task: loop.Task, engine: Mapping[str, Any]
+        self,
+        params: Sequence[ExperimentParams],
+        width: int,
+        task: loop.Task,
+        recorder: Recorder,
+        engine: Mapping[str, Any],
     ) -> None:
         self.params = [*params, *[params[0]] * (width - len(params))]
         self.static: Any = params[0]
         self.width = width
         self.device = torch.device(engine["device"])
         self.values = self._stack()
-        self.rest: loop.Task | None = None
-        self._task, self._engine = task, engine
+        self.left: dict[int, Snapshot] | None = None
+        self._task, self._recorder, self._engine = task, recorder, engine
 
     @property
     def seeds(self) -> Tensor:
@@ -98,7 +102,7 @@ class Lanes:
             How many updates a lane makes.
         """
         program = loop.Program(init, step, log, every, steps)
-        self.rest = loop.run(program, self._task, self.width, self.device, self._engine)
+        self.left = loop.run(program, self._task, self.width, self.device, self._recorder, self._engine)
 
     def _stack(self) -> SimpleNamespace:
         rows = [flatten(p) for p in self.params]
@@ -122,12 +126,6 @@ def _namespace(tree: Mapping[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(**{name: _namespace(v) if isinstance(v, Mapping) else v for name, v in tree.items()})
 
 
-def width_for(count: int, kind: str) -> int:
-    """Return the slots for ``count`` lanes: the next multiple of the engine's width."""
-    unit = WIDTHS[kind]
-    return -(-count // unit) * unit
-
-
 def train_lanes(
     experiment: Experiment,
     params: Sequence[ExperimentParams],
@@ -137,13 +135,28 @@ def train_lanes(
 ) -> None:
     """See :func:`orchestrator.lanes.train`.
 
-    The train function is called once for each packing: to continue with fewer lanes is to start again from a snapshot,
-    in memory, with the lanes that are left.
+    Lanes wait in line; as many as fit a stack train until they are done, then the next. A stack that has lost enough
+    of its lanes to verdicts is packed anew: its survivors go to the head of the line, with their snapshot.
     """
     torch.set_num_threads(1)
     function = experiment.load()
-    task: loop.Task | None = loop.Task(np.arange(len(params), dtype=np.int64), recorder, restored)
-    while task is not None and len(task.lanes):
-        lanes = Lanes([params[lane] for lane in task.lanes], width_for(len(task.lanes), engine["kind"]), task, engine)
+    waiting: list[int] = list(range(len(params)))
+    snapshots: dict[int, Snapshot] = {}
+    if restored is not None:
+        snapshots = _by_lane(*restored)
+    cancelled: set[int] = set()
+    while waiting:
+        chosen, width = loop.pack(len(waiting), engine["kind"])
+        packed, waiting = waiting[:chosen], waiting[chosen:]
+        going_on = {lane: snapshots.pop(lane) for lane in packed if lane in snapshots}
+        task = loop.Task(packed, going_on, len(waiting), cancelled)
+        lanes = Lanes([params[lane] for lane in packed], width, task, recorder, engine)
         function(lanes)
-        task = lanes.rest
+        if lanes.left is None:
+            return
+        waiting = [*lanes.left, *(lane for lane in waiting if lane not in cancelled)]
+        snapshots.update(lanes.left)
+
+
+def _by_lane(lanes: IntArray, snapshot: Snapshot) -> dict[int, Snapshot]:
+    return {int(lane): snapshot.select([column]) for column, lane in enumerate(lanes)}

@@ -21,8 +21,12 @@ from orchestrator.recorder import IntArray, Recorder, Snapshot
 
 BoolArray = npt.NDArray[np.bool_]
 
-REPACKING_COST = {"compiled": 12_000_000, "eager": 50_000}
-"""Lane-steps that starting again with fewer lanes costs: about ten seconds for a compiler, about one for the rest."""
+WIDEST = {"compiled": 80, "eager": 256}
+"""Lanes of one stack. A compiled step is fastest while its tensors stay in a core's own cache; an eager one while the
+time that torch takes per operation is spread over many lanes."""
+
+REPACKING_COST = {"compiled": 12_000_000, "eager": 100_000}
+"""Lane-steps that starting again costs: about ten seconds where a width has to be compiled, else about one."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,24 @@ class Program:
 
 @dataclass(frozen=True)
 class Task:
-    """Lanes to train: their names in the recorder's sense, and where some of them go on from.
+    """Lanes to train in one stack.
 
-    ``lanes`` is int64 (n,), in slot order; ``restored`` names lanes among them and holds their snapshot.
+    ``lanes`` are their names in the recorder's sense, in slot order; ``restored`` holds the snapshots, of one column
+    each, of those that go on; ``waiting`` is how many lanes stand in line behind them; ``cancelled`` collects the
+    lanes, these and others, that the recorder wants to hear no more of.
     """
 
-    lanes: IntArray
-    recorder: Recorder
-    restored: tuple[IntArray, Snapshot] | None
+    lanes: list[int]
+    restored: dict[int, Snapshot]
+    waiting: int
+    cancelled: set[int]
+
+
+def pack(count: int, kind: str) -> tuple[int, int]:
+    """Return how many of ``count`` lanes the next stack takes, and its slots: equal stacks, as few as possible."""
+    unit, stacks = WIDTHS[kind], -(-count // WIDEST[kind])
+    lanes = -(-count // stacks)
+    return lanes, -(-lanes // unit) * unit
 
 
 class Stack:
@@ -86,47 +100,57 @@ class Stack:
         return Snapshot(steps.copy(), {name: leaf[..., where].cpu().numpy() for name, leaf in state})
 
 
-def run(program: Program, task: Task, width: int, device: torch.device, engine: Mapping[str, Any]) -> Task | None:
-    """Train a task's lanes. Returns the lanes that are to go on in a smaller stack, if that is why it ended."""
+def run(
+    program: Program, task: Task, width: int, device: torch.device, recorder: Recorder, engine: Mapping[str, Any]
+) -> dict[int, Snapshot] | None:
+    """Train the lanes of a stack until they are done, or too few to be worth it.
+
+    Returns
+    -------
+    dict or None
+        The lanes that are left, with a snapshot of one column each; None if the recorder ordered to stop.
+    """
     stack = Stack(program.init(), width, device)
-    count, recorder = len(task.lanes), task.recorder
-    steps = np.zeros(count, np.int64)
-    logged = np.zeros(count, np.bool_)  # rows of the present step are already recorded
-    if task.restored is not None:
-        names, snapshot = task.restored
-        slots = _slots_of(names, task.lanes)
-        stack.restore(slots, snapshot)
-        steps[slots], logged[slots] = snapshot.steps, True
+    names = np.array(task.lanes, np.int64)
+    steps = np.zeros(len(names), np.int64)
+    logged = np.isin(names, list(task.restored))  # rows of the present step are already recorded
+    if task.restored:
+        snapshot = Snapshot.join([task.restored[lane] for lane in names[logged].tolist()])
+        stack.restore(np.flatnonzero(logged), snapshot)
+        steps[logged] = snapshot.steps
     if (steps % program.every).any():
         raise ValueError(f"lanes go on from log points, every {program.every} steps; not from {sorted(set(steps))}")
 
     tags: dict[str, list[str]] = {}
     update = prepare(_updating(program, stack.spec, tags, device), stack.leaves, engine)
     report = prepare(_reporting(program, stack.spec, tags), stack.leaves[:-1], engine)
-    alive = np.ones(count, np.bool_)
+    alive = np.ones(len(names), np.bool_)
     while True:
         # The update of this step comes before it is needed, for the values that it logs; what is kept and
         # checkpointed is still the state before it.
         *following, losses = update(stack.leaves)
-        _close(recorder, task.lanes, alive, stack.bad[:count], "diverged")
+        _close(recorder, names, alive, stack.bad[: len(names)], "diverged")
         fresh = np.flatnonzero(alive & ~logged & (steps < program.steps))
         if len(fresh):
-            rows = torch.cat([report(stack.leaves[:-1])[0], losses])[:, :count].cpu().numpy()
-            recorder.log(task.lanes[fresh], steps[fresh], tags["log"] + tags["step"], rows[:, fresh])
+            rows = torch.cat([report(stack.leaves[:-1])[0], losses]).cpu().numpy()
+            recorder.log(names[fresh], steps[fresh], tags["log"] + tags["step"], rows[:, fresh])
         logged[:] = False
-        _close(recorder, task.lanes, alive, np.where(steps >= program.steps, steps - 1, -1), "done")
+        _close(recorder, names, alive, np.where(steps >= program.steps, steps - 1, -1), "done")
 
         orders = recorder.orders()
-        alive &= ~np.isin(task.lanes, list(orders.cancelled))
+        task.cancelled.update(orders.cancelled)
+        alive &= ~np.isin(names, list(task.cancelled))
         left = np.flatnonzero(alive)
         if len(left) and (orders.checkpoint or orders.stop):
-            recorder.checkpoint(task.lanes[left], stack.snapshot(left, steps[left]))
-        if orders.stop or not len(left):
+            recorder.checkpoint(names[left], stack.snapshot(left, steps[left]))
+        if orders.stop:
             return None
+        if not len(left):
+            return {}
         remaining = int((program.steps - steps[left]).max())
-        if _worth_repacking(len(left), width, remaining, engine["kind"]):
-            names = task.lanes[left]
-            return Task(names, recorder, (names, stack.snapshot(left, steps[left])))
+        if _worth_repacking(len(left), task.waiting, width, remaining, engine["kind"]):
+            snapshot = stack.snapshot(left, steps[left])
+            return {lane: snapshot.select([column]) for column, lane in enumerate(names[left].tolist())}
 
         ahead = min(program.every, remaining)
         stack.leaves = list(following)
@@ -141,11 +165,6 @@ def _dotted(path: Sequence[Any]) -> str:
     return ".".join(map(str, parts)) or "state"
 
 
-def _slots_of(names: IntArray, lanes: IntArray) -> IntArray:
-    slot = {int(lane): number for number, lane in enumerate(lanes)}
-    return np.array([slot[int(name)] for name in names], np.int64)
-
-
 def _close(recorder: Recorder, lanes: IntArray, alive: BoolArray, where: IntArray, outcome: Any) -> None:
     """Give a verdict on the live lanes that came to an end at step ``where`` (-1: they did not)."""
     ended = np.flatnonzero(alive & (where >= 0))
@@ -154,12 +173,12 @@ def _close(recorder: Recorder, lanes: IntArray, alive: BoolArray, where: IntArra
         alive[ended] = False
 
 
-def _worth_repacking(left: int, width: int, remaining: int, kind: str) -> bool:
-    """Whether the lanes that are left should go on in a stack of 2ᵏ times the engine's least width."""
-    smaller = WIDTHS[kind]
-    while smaller < left:
-        smaller *= 2
-    return smaller <= width // 2 and (width - smaller) * remaining > REPACKING_COST[kind]
+def _worth_repacking(left: int, waiting: int, width: int, remaining: int, kind: str) -> bool:
+    """Whether at least half of the slots are idle, and the idle ones would cost more than to start again without."""
+    lanes, slots = pack(left + waiting, kind)
+    idle = width - left if waiting else width - slots
+    cost = REPACKING_COST["eager" if slots == width else kind]
+    return left <= width // 2 and (lanes > left or slots <= width // 2) and idle * remaining > cost
 
 
 def _updating(program: Program, spec: pytree.TreeSpec, tags: dict[str, list[str]], device: torch.device) -> Flat:

@@ -93,9 +93,42 @@ def test_cancelled_lanes_say_nothing_more():
     assert set(recorder.verdicts) == {0, 2}
 
 
+def test_lanes_that_are_cancelled_while_they_wait_never_start(monkeypatch):
+    monkeypatch.setitem(loop.WIDEST, "eager", 64)
+    params = [Toy() for _ in range(70)]
+    recorder = trained(params, lambda n: Orders(cancelled=frozenset({3, 69})) if n == 0 else Orders())
+    assert set(recorder.verdicts) == set(range(70)) - {3, 69}
+    assert 69 not in recorder.rows
+
+
 def test_when_all_are_cancelled_the_loop_ends():
     recorder = trained([Toy()], lambda n: Orders(cancelled=frozenset({0})))
     assert (recorder.verdicts, recorder.log_points) == ({}, 1)
+
+
+def test_many_lanes_train_in_equal_stacks_one_after_another(monkeypatch):
+    assert loop.pack(225, "compiled") == (75, 80)
+    assert loop.pack(1000, "eager") == (250, 256)
+    assert loop.pack(1, "compiled") == (1, 16)
+    monkeypatch.setitem(loop.WIDEST, "eager", 64)
+    first = trained([Toy(rate=lane) for lane in range(150)], lambda n: Orders(stop=n == 6))
+    assert {lane: outcome for lane, (outcome, _) in first.verdicts.items()} == dict.fromkeys(range(50), "done")
+    ((lanes, snapshot),) = first.checkpoints
+    assert lanes.tolist() == list(range(50, 100))
+    rest = trained([Toy(rate=lane) for lane in range(150)], restored=(lanes, snapshot))
+    assert 60 not in rest.rows  # all its rows were there before
+    assert rows(rest, 120, "w") == [(0, 0), (5, 600), (10, 1200)]
+    assert len(rest.verdicts) == 150
+
+
+def test_waiting_lanes_take_the_places_of_lost_ones(monkeypatch):
+    monkeypatch.setitem(loop.WIDEST, "eager", 64)
+    monkeypatch.setitem(loop.REPACKING_COST, "eager", 0)
+    params = [Toy(rate=lane, explodes_at=3 if lane < 40 else -1) for lane in range(128)]
+    recorder = trained(params)
+    assert {lane for lane, (outcome, _) in recorder.verdicts.items() if outcome == "diverged"} == set(range(40))
+    assert all(rows(recorder, lane, "w") == [(0, 0), (5, 5 * lane), (10, 10 * lane)] for lane in range(40, 128))
+    assert recorder.log_points < 10  # 24 survivors and 40 of those that waited, then 24 more: not 64 and 64
 
 
 def test_fewer_lanes_go_on_in_a_smaller_stack(monkeypatch):
