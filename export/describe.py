@@ -114,11 +114,11 @@ def typed(values: Sequence[Any]) -> Any:
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {bool}:
+    if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if kinds <= {int} and all(value is None or -(1 << 63) <= value < 1 << 63 for value in values):
+    if kinds == {int} and all(value is None or -(1 << 63) <= value < 1 << 63 for value in values):
         return pa.array(values, pa.int64())
-    if kinds <= {int, float}:
+    if kinds and kinds <= {int, float}:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     if kinds <= {str}:
         return pa.array(values, pa.string())

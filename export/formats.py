@@ -58,7 +58,7 @@ def _csv(file: BinaryIO, schema: Any, batches: Iterable[Any]) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    with csv.CSVWriter(pa.PythonFile(file), schema) as writer:
+    with csv.CSVWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         for batch in batches:
             writer.write_table(batch)
 
@@ -79,7 +79,7 @@ def _parquet(file: BinaryIO, schema: Any, batches: Iterable[Any]) -> None:
         if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
     }
     with parquet.ParquetWriter(
-        pa.PythonFile(file),
+        pa.PythonFile(file, mode="w"),
         schema,
         compression="zstd",
         use_dictionary=[field.name for field in schema if field.name not in encodings],

@@ -128,16 +128,17 @@ def _record(data: bytes, at: int) -> tuple[int, str]:
 
 def _resume(data: bytes, at: int) -> int:
     """Return the offset of the next whole record after the bad one at ``at``, or -1."""
+    after = len(data) + 1
     if at + HEADER <= len(data):
         length, crc = _HEADER.unpack_from(data, at)
-        after = at + HEADER + length + FOOTER
-        # The length may be trusted where its checksum holds and something whole, or the end, follows.
-        trusted = masked_crc(data[at : at + 8]) == crc
-        if trusted and after < len(data) and _record(data, after)[0] >= 0:
-            return int(after)
-        if trusted and after == len(data) and _search(data, at + 1) < 0:
-            return int(after)
-    return _search(data, at + 1)
+        if masked_crc(data[at : at + 8]) == crc:
+            after = at + HEADER + length + FOOTER
+    # Where the length's checksum holds and something whole follows, it may be trusted at once; also where nothing
+    # whole is found at all. Otherwise the record was cut short, and others were appended to it.
+    if after < len(data) and _record(data, after)[0] >= 0:
+        return after
+    found = _search(data, at + 1)
+    return after if found < 0 and after <= len(data) else found
 
 
 def _search(data: bytes, start: int) -> int:

@@ -7,7 +7,7 @@
 #   estimate        mean | published: which estimate of the last two facets; published is the fit shown in the papers
 #   facets          which facets, of success,solved_at,sparsity
 #   x_label         title of the x axis
-#   unit            what one run is to the reader of the caption: seeds, runs …
+#   unit            what one run is to the reader of the caption: seeds, runs ...
 
 here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1])))
 source(file.path(here, "theme.R"), encoding = "UTF-8")

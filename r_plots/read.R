@@ -1,12 +1,12 @@
 # The command line of a figure, and the tables it reads.
 
-# Read `script table.csv out.pdf name=value …`. Unknown names are refused, with the ones there are.
+# Read `script table.csv out.pdf name=value ...`. Unknown names are refused, with the ones there are.
 arguments <- function(defaults) {
   given <- commandArgs(trailingOnly = TRUE)
   named <- grepl("^[A-Za-z_]+=", given)
   files <- given[!named]
   if (length(files) != 2) {
-    stop_with("usage: Rscript ", script_name(), " table.csv out.pdf [", paste0(names(defaults), "=…", collapse = " "), "]")
+    stop_with("usage: Rscript ", script_name(), " table.csv out.pdf [", paste0(names(defaults), "=...", collapse = " "), "]")
   }
   options <- defaults
   for (word in given[named]) {

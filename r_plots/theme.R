@@ -60,7 +60,7 @@ theme_orch <- function(size = 9) {
     )
 }
 
-# Labels of one axis: plain where numbers are of ordinary size, 10k where they are large, 2 × 10⁻⁷ where they are tiny.
+# Labels of one axis: plain where numbers are of ordinary size, 10k where they are large, 2e-7 as a power of ten where they are tiny.
 number_labels <- function(breaks) {
   size <- suppressWarnings(max(abs(breaks), na.rm = TRUE))
   if (!is.finite(size) || size == 0) return(ifelse(is.na(breaks), NA, "0"))
@@ -75,7 +75,7 @@ scientific <- function(values) {
   ifelse(values == 0, "0", ifelse(digits == "1", paste0("10^", exponent), paste0(digits, " %*% 10^", exponent)))
 }
 
-# A long x label takes room from the panels: turned by 45°, and cut at 24 characters.
+# A long x label takes room from the panels: turned by 45 degrees, and cut at 24 characters.
 short_labels <- function(text) ifelse(nchar(text) > 24, paste0(substr(text, 1, 23), "\u2026"), text)
 
 # How many lines a legend at the bottom needs, and text broken into lines, for a page of so many cm: by the width of

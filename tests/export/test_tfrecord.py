@@ -99,6 +99,15 @@ def test_an_append_after_a_torn_write_is_found() -> None:
     assert damage[:2] == (len(frame(b"one")), len(torn))
 
 
+def test_damage_before_an_unfinished_end() -> None:
+    data = bytearray(frame(b"one") + frame(b"two") + frame(b"three")[:-1])
+    data[len(frame(b"one")) + 13] ^= 1
+    found = frames(bytes(data))
+    assert payloads(bytes(data)) == [b"one"]
+    assert [damage[:2] for damage in found.damage] == [(len(frame(b"one")), len(frame(b"two")))]
+    assert found.tail == len(frame(b"three")) - 1
+
+
 def test_a_torn_write_whose_length_ends_inside_later_records() -> None:
     data = frame(b"x" * 60)[:20] + b"".join(frame(b"%d" % i) for i in range(50))
     assert payloads(data) == [b"%d" % i for i in range(50)]

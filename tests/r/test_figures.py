@@ -1,0 +1,255 @@
+"""Figures with a real R, where there is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from export import figures
+from export.figures import SCRIPTS, check, draw
+from export.tables import export_study
+from orchestrator.errors import UserError
+from orchestrator.study.study import Study
+from tests.export.studies import SUMMARY, finish, finished_study, log, make_points, make_study, submit
+
+FIGURE = {"name": "fig", "script": "range_success", "x": "range", "colour": "model", "options": {}}
+
+
+def have_r() -> bool:
+    try:
+        check()
+    except UserError:
+        return False
+    return True
+
+
+needs_r = pytest.mark.skipif(not have_r(), reason="R and its packages are not installed")
+
+
+def study_with(root: Path, **figure: Any) -> Study:
+    return finished_study(root, figures=[FIGURE | figure], summary=SUMMARY)
+
+
+def text_of(pdf: Path) -> str:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext is not installed")
+    return subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True).stdout
+
+
+def script(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["Rscript", str(SCRIPTS / "range_success.R"), *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@needs_r
+def test_a_figure_of_a_study(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    paths = draw(study)
+    assert [path.name for path in paths] == ["fig.pdf", "fig.png"]
+    assert paths[0].read_bytes().startswith(b"%PDF")
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in study.figures.iterdir()) == ["fig.csv", "fig.pdf", "fig.png"]
+    drawn = pd.read_csv(study.figures / "fig.csv")
+    summary = pd.read_csv(study.tables / "summary.csv")
+    pd.testing.assert_frame_equal(drawn, summary)
+    text = text_of(paths[0])
+    assert "n = 3 seeds per point, 12 of 12 runs" in text
+    for words in ("Success rate", "Solved at iteration step", "Sparsity error", "Real NPU", "NMRU"):
+        assert words in text
+
+
+@needs_r
+def test_the_caption_counts_what_is_missing(tmp_path: Path) -> None:
+    study = make_study(tmp_path, make_points(2), figures=[FIGURE], summary=SUMMARY)
+    incarnation = submit(study)
+    for lane in range(7):
+        log(study, incarnation, lane, range(0, 50, 10))
+    finish(incarnation, range(7))
+    assert "n = 1 to 2 seeds per point, 7 of 8 runs" in text_of(draw(study)[0])
+
+
+@needs_r
+def test_a_figure_by_a_parameter_and_without_colour(tmp_path: Path) -> None:
+    study = study_with(tmp_path, x="learning_rate", colour=None, options={"facets": "success", "x_label": "rate"})
+    text = text_of(draw(study)[0])
+    assert pd.read_csv(study.figures / "fig.csv")["param.learning_rate"].tolist() == [0.005, 1.0]
+    assert "n = 6 runs per point, 12 of 12 runs" in text.replace("\n", " ").replace("  ", " ")
+    assert "Sparsity" not in text
+
+
+@needs_r
+def test_nothing_solved_is_drawn_as_zero(tmp_path: Path) -> None:
+    study = make_study(tmp_path, figures=[FIGURE], summary=SUMMARY)
+    incarnation = submit(study)
+    for lane in range(12):
+        log(study, incarnation, lane, range(0, 50, 10), error=1.0)
+    finish(incarnation)
+    assert text_of(draw(study)[0]).count("no run solved") == 2
+
+
+@needs_r
+def test_tables_of_an_older_grid_are_made_again(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    export_study(study)
+    info = {"experiment": "test", "version": 1, "export": {"summary": SUMMARY}, "figures": [FIGURE]}
+    study.publish_generation("study: study\n# fewer\n", info, make_points(2))
+    assert "8 of 8 runs" in text_of(draw(study)[0])
+
+
+@needs_r
+def test_a_script_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.R"
+    own.write_text(
+        "given <- commandArgs(trailingOnly = TRUE)\n"
+        "plot(1)\n"  # leaves Rplots.pdf behind
+        'writeLines(given, given[2]); writeLines("png", sub("pdf$", "png", given[2]))\n'
+    )
+    study = study_with(tmp_path / "runs", script=str(own), options={"size": 2, "wide": True})
+    words = draw(study)[0].read_text().splitlines()
+    assert words[0] == str(study.figures / "fig.csv")
+    assert words[2:] == ["x=range", "colour=model", "size=2", "wide=true", "unit=seeds"]
+    assert sorted(path.name for path in study.figures.iterdir()) == ["fig.csv", "fig.pdf", "fig.png"]
+
+
+@needs_r
+def test_a_failing_script_leaves_the_old_figure(tmp_path: Path) -> None:
+    own = tmp_path / "own.R"
+    own.write_text('stop("no such luck")\n')
+    study = study_with(tmp_path / "runs", script=str(own))
+    study.figures.mkdir()
+    (study.figures / "fig.pdf").write_text("old")
+    with pytest.raises(UserError, match=r"own\.R: .*no such luck") as caught:
+        draw(study)
+    assert caught.value.exit_code != 0
+    assert (study.figures / "fig.pdf").read_text() == "old"
+
+
+@needs_r
+def test_an_unknown_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="shape is no option of range_success.R; there are: x, colour"):
+        draw(study_with(tmp_path, options={"shape": 1}))
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ({"x": "rang"}, "x: rang, which is neither an axis of the grid nor a parameter.*Did you mean 'range'"),
+        ({"script": "range_sucess"}, "scripts that come with orch are range_success. Did you mean 'range_success'"),
+    ],
+)
+@needs_r
+def test_mistakes_in_the_grid(tmp_path: Path, figure: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        draw(study_with(tmp_path, **figure))
+
+
+def test_names_of_figures(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    with pytest.raises(UserError, match="declares no figure 'fog'; it declares: fig. Did you mean 'fig'"):
+        draw(study, ["fog"])
+    assert draw(finished_study(tmp_path / "none")) == []
+
+
+@needs_r
+def test_a_grid_without_a_criterion(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="write `summary:"):
+        draw(finished_study(tmp_path, figures=[FIGURE]))
+
+
+def test_without_r_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="apt-get install r-base-core r-cran-ggplot2") as caught:
+        draw(study_with(tmp_path))
+    assert caught.value.exit_code != 0
+
+
+def test_without_a_package_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "Rscript"
+    fake.write_text("#!/bin/sh\necho readr dplyr\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="packages readr, dplyr: apt-get install r-cran-readr r-cran-dplyr"):
+        figures.check()
+
+
+# --- the script by itself
+
+
+@needs_r
+def test_the_script_runs_alone(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    export_study(study)
+    done = script(study.tables / "summary.csv", "out.pdf", "estimate=published", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "out.pdf").exists()
+    assert (tmp_path / "out.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pdf", "out.png", "study"]
+
+
+@needs_r
+def test_the_script_says_what_it_misses(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    export_study(study)
+    summary = study.tables / "summary.csv"
+    for words, said in (
+        (["absent.csv", "out.pdf"], "there is no table absent.csv"),
+        ([study.tables / "runs.csv", "out.pdf"], "is not a summary table"),
+        ([summary, "out.pdf", "x=rate"], "the table has no column rate for x; it has: range, model"),
+        ([summary, "out.pdf", "x=range", "colour="], "several rows for one range"),
+        ([summary], "usage: Rscript range_success.R table.csv out.pdf"),
+        ([summary, "out.pdf", "estimate=mode"], "estimate is mean or published"),
+        ([summary, "out.pdf", "facets=speed"], "facets are some of success,solved_at,sparsity"),
+    ):
+        done = script(*words, folder=tmp_path)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, "a sentence, and no traceback"
+        assert not (tmp_path / "out.pdf").exists()
+
+
+@needs_r
+def test_the_script_without_a_package(tmp_path: Path) -> None:
+    """An R that finds its base packages alone."""
+    profile = tmp_path / "profile.R"
+    profile.write_text(
+        ".libPaths(character(0), include.site = FALSE)\nassign('.lib.loc', .Library, envir = environment(.libPaths))\n"
+    )
+    done = subprocess.run(
+        ["Rscript", str(SCRIPTS / "range_success.R"), "a.csv", "b.pdf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "R_PROFILE_USER": str(profile), "R_LIBS_SITE": str(tmp_path), "R_LIBS": ""},
+    )
+    if "R lacks" not in done.stderr:
+        pytest.skip("this R keeps all packages in one library")
+    assert done.returncode == 1
+    assert "apt-get install r-cran-ggplot2" in done.stderr
+
+
+@needs_r
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_labels_in_any_alphabet_and_locale(tmp_path: Path, locale: str) -> None:
+    study = study_with(tmp_path)
+    export_study(study)
+    table = pd.read_csv(study.tables / "summary.csv", dtype=str, keep_default_na=False)
+    table["model"] = table["model"].replace({"NMRU": 'NAC₊ (größe), "x"', "Real NPU": "1e-3"})
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    done = subprocess.run(
+        ["Rscript", str(SCRIPTS / "range_success.R"), "odd.csv", "out.pdf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": locale},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    text = text_of(tmp_path / "out.pdf")
+    assert "größe" in text
+    assert "1e-3" in text
