@@ -16,6 +16,7 @@ from orchestrator import policy
 from orchestrator.states import RUN_STATES, FailureClass, RunState, failure_of
 from orchestrator.study.journal import IncarnationLog
 from orchestrator.study.records import Damage, Submission
+from orchestrator.study.spans import from_spans
 
 NEVER = -1
 """The step of a run that has none."""
@@ -186,7 +187,7 @@ def fold(
             _cancel(runs, entry, ids_of)
             continue
         points = ids_of(entry.generation)
-        rerun, reset = (frozenset(_positions(spans)) for spans in (entry.rerun, entry.reset))
+        rerun, reset = (frozenset(from_spans(spans)) for spans in (entry.rerun, entry.reset))
         for spec in entry.tasks:
             records = []
             for lane, position in enumerate(spec.indices()):
@@ -208,11 +209,6 @@ def fold(
             if logs and logs[-1].end not in (None, "requeued"):
                 history.ended.add(spec.name)
     return history
-
-
-def _positions(spans: Iterable[Sequence[int]]) -> Iterable[int]:
-    for start, stop, step in spans:
-        yield from range(start, stop, step)
 
 
 def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[int], Sequence[bytes]]) -> None:

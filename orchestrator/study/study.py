@@ -23,6 +23,7 @@ from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
 from orchestrator.study.journal import columns as spell_out
 from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
+from orchestrator.study.spans import from_spans
 
 if TYPE_CHECKING:
     from orchestrator.points import Points
@@ -39,6 +40,10 @@ _JOB = re.compile(r"(\d+)\.job-[0-9a-f]+\.json")
 def studies_root(root: str | Path | None = None) -> Path:
     """Return the folder of all studies: ``root``, else ``$ORCH_ROOT``, else ``runs`` in the current folder."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or "runs").absolute()
+
+
+_Candidate = tuple[int, Path, int, IncarnationLog, str]
+"""A checkpoint of one run: step, file, column, and the log and the sources of who wrote it."""
 
 
 class Generation:
@@ -328,7 +333,7 @@ class Study:
             )
         spec = entry.tasks[int(index)]
         points, runs = spec.indices(), self._runs(entry.generation)
-        rerun = frozenset(i for start, stop, step in entry.rerun for i in range(start, stop, step))
+        rerun = frozenset(from_spans(entry.rerun))
         return Task(
             n=entry.n,
             generation=entry.generation,
@@ -422,26 +427,7 @@ class Study:
         -----
         A file may vanish between this call and its opening, when a superseded owner tidies up: ask again.
         """
-        wanted = set(run_ids)
-        # For each run, from the oldest attempt to the newest: (step, path, column, log). A later attempt's restored
-        # step drops what lies beyond it.
-        found: dict[bytes, list[tuple[int, Path, int, IncarnationLog, str]]] = {}
-        finished: set[bytes] = set()
-        for entry in self.chain():
-            if entry.kind != "submit":
-                continue
-            runs = self._runs(entry.generation)
-            rerun = frozenset(i for start, stop, step in entry.rerun for i in range(start, stop, step))
-            for spec in entry.tasks:
-                lanes: dict[int, bytes] = {}
-                for lane, point in enumerate(spec.indices()):
-                    if runs[point] in wanted:
-                        lanes[lane] = runs[point]
-                        if point in rerun:
-                            found.pop(runs[point], None)
-                            finished.discard(runs[point])
-                for log in self._logs(spec.name, spec.count) if lanes else ():
-                    _fold_checkpoints(log, lanes, entry.source, found, finished)
+        found, finished = self._standing(run_ids)
         points: dict[bytes, RestorePoint] = {}
         exists: dict[Path, bool] = {}
         for run, candidates in found.items():
@@ -456,6 +442,14 @@ class Study:
                     points[run] = RestorePoint(path, column, step, source, log.engine)
                     break
         return points
+
+    def finished(self, run_ids: Iterable[bytes]) -> set[bytes]:
+        """Return the runs that have a verdict that counts: whoever begins a task leaves them as they are.
+
+        A predecessor may have finished after its successor was submitted. Its verdict counts until the successor
+        records that it restored the run, so the successor looks here first.
+        """
+        return self._standing(run_ids)[1]
 
     # --- events, figures, code --------------------------------------------------------------------------------------
 
@@ -529,7 +523,29 @@ class Study:
         """Return a recorded list of packages."""
         return _read(self.path / "packages" / f"{digest}.json")
 
-    # --- names ------------------------------------------------------------------------------------------------------
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _standing(self, run_ids: Iterable[bytes]) -> tuple[dict[bytes, list[_Candidate]], set[bytes]]:
+        """Return the checkpoints of some runs that count, oldest attempt first, and which runs are finished."""
+        wanted = set(run_ids)
+        found: dict[bytes, list[_Candidate]] = {}
+        finished: set[bytes] = set()
+        for entry in self.chain():
+            if entry.kind != "submit":
+                continue
+            runs = self._runs(entry.generation)
+            rerun = frozenset(from_spans(entry.rerun))
+            for spec in entry.tasks:
+                lanes: dict[int, bytes] = {}
+                for lane, point in enumerate(spec.indices()):
+                    if runs[point] in wanted:
+                        lanes[lane] = runs[point]
+                        if point in rerun:
+                            found.pop(runs[point], None)
+                            finished.discard(runs[point])
+                for log in self._logs(spec.name, spec.count) if lanes else ():
+                    _fold_checkpoints(log, lanes, entry.source, found, finished)
+        return found, finished
 
     def _numbers(self, pattern: re.Pattern[str], folder: Path, ending: str = "") -> list[int]:
         matches = (pattern.fullmatch(name) for name in atomic.names(folder) if name.endswith(ending))
@@ -579,7 +595,7 @@ def _fold_checkpoints(
     log: IncarnationLog,
     lanes: Mapping[int, bytes],
     source: str,
-    found: dict[bytes, list[tuple[int, Path, int, IncarnationLog, str]]],
+    found: dict[bytes, list[_Candidate]],
     finished: set[bytes],
 ) -> None:
     for record in log.course:

@@ -97,12 +97,16 @@ def enter(study: Study, *tasks: Iterable[int], g: int = 1, **fields: Any) -> Sub
 
 
 def start(study: Study, task: str) -> Incarnation:
-    """Begin an incarnation as a worker does: restore what there is, and say so."""
+    """Begin an incarnation as a worker does: leave what is finished, restore what there is, and say so."""
     incarnation = study.begin(task)
     incarnation.write("begin", host="here", pid=1)
-    found = study.restore_points(incarnation.task.runs, code=incarnation.task.submission.source)
-    steps = [found[run].step if run in found else 0 for run in incarnation.task.runs]
-    incarnation.write("restored", lanes=range(len(steps)), steps=steps)
+    runs = incarnation.task.runs
+    finished = study.finished(runs)
+    found = study.restore_points(runs, code=incarnation.task.submission.source)
+    lanes = [lane for lane, run in enumerate(runs) if run not in finished]
+    incarnation.write(
+        "restored", lanes=lanes, steps=[found[runs[lane]].step if runs[lane] in found else 0 for lane in lanes]
+    )
     return incarnation
 
 

@@ -90,6 +90,7 @@ def test_a_predecessor_counts_until_its_successor_restores(study):
     first.write("verdict", lanes=[0], outcome="done", steps=100)
     assert study.history().runs[RUNS[0]].outcome == "done"  # nobody began it anew
     assert set(study.restore_points(RUNS)) == {RUNS[1]}
+    assert study.finished(RUNS) == {RUNS[0]}
     second = study.begin("2-0")
     second.write("restored", lanes=[0, 1], steps=10)
     assert study.history().runs[RUNS[0]].outcome is None
