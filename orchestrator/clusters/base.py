@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from orchestrator.states import JobState
 from orchestrator.study.records import Job, Submission
@@ -14,7 +16,9 @@ from orchestrator.study.records import Job, Submission
 if TYPE_CHECKING:
     from orchestrator.study.study import Study
 
-__all__ = ["Cluster", "Job", "JobState", "Limits", "environment", "python_command"]
+__all__ = [
+    "SIGNALS", "STEWARD", "WORKER", "Cluster", "Job", "JobState", "Limits", "environment", "held", "python_command",
+]  # fmt: skip
 
 
 class Limits(NamedTuple):
@@ -73,6 +77,12 @@ class Cluster(Protocol):
 
 # --- our own processes ------------------------------------------------------------------------------------------------
 
+WORKER: Final = "orchestrator.worker.main:main"
+STEWARD: Final = "orchestrator.steward:main"
+
+SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
+"""What our processes listen to. Sent before they do, it must wait: each would end them."""
+
 _BOOT = """\
 import importlib, sys
 sys.path = [sys.argv[1], *filter(None, sys.path)]
@@ -96,6 +106,16 @@ def python_command(code: Path | None, target: str, *arguments: object) -> list[s
     """
     home = Path(__file__).resolve().parents[2] if code is None else code
     return [sys.executable, "-c", _BOOT, str(home), target, *map(str, arguments)]
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Hold our signals back in the processes that are started meanwhile, until they are ready to take them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The machine at hand: a job is a *steward*, a process of its own session that outlives the shell and feeds workers.
 
-A job's id is ``<host>:<pid>:<start time>``. The start time, as the kernel counts it, tells a process from another one
-that was given the same number later.
+A study has one steward on a machine as long as there is work: another array is handed to the one that runs. A job's id
+is ``<host>:<pid>:<start time>``, with ``/<n>.<array>`` behind it for every further array of the same process. The start
+time, as the kernel counts it, tells a process from another one that was given the same number later.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.clusters.base import JobState, Limits, python_command
+from orchestrator.clusters.base import STEWARD, JobState, Limits, held, python_command
 from orchestrator.errors import UserError
 from orchestrator.study.records import Job, Submission
 
 if TYPE_CHECKING:
     from orchestrator.study.study import Study
 
-STEWARD: Final = "orchestrator.steward:main"
+PATIENCE: Final = 2.0
+"""Seconds that a running steward has for taking another array, before a new one is started."""
 
 _started: list[subprocess.Popen[bytes]] = []  # children of this process, so that their ends are noticed
 
@@ -43,29 +46,58 @@ class LocalCluster:
         self.name = name
 
     def submit(self, study: Study, submission: Submission, array: int) -> Job:
-        """Start a steward for one array. It ignores the terminal; its output goes into the study."""
+        """Hand an array to the study's steward on this machine, or start one.
+
+        A steward needs no terminal and outlives this process; its output goes into the study.
+        """
+        owner = self._adopted(study, submission.n, array)
+        if owner is not None:
+            return self._job(study, submission.n, array, owner)
         folder = study.steward_dir(submission.n)
         code = study.code_dir(submission.code) if submission.code else None
         command = python_command(code, STEWARD, study.path, submission.n, array)
         try:
-            with (folder / "stdout").open("ab") as out, (folder / "stderr").open("ab") as err:
+            with (folder / "stdout").open("ab") as out, (folder / "stderr").open("ab") as err, held():
                 steward = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=study.path, start_new_session=True
                 )
         except OSError as error:
             raise UserError(f"the steward of study {study.name!r} cannot be started: {error}") from error
         _started.append(steward)
-        return Job(submission.n, array, self.name, job_id(steward.pid), socket.gethostname())
+        return self._job(study, submission.n, array, job_id(steward.pid))
+
+    def _job(self, study: Study, n: int, array: int, identifier: str) -> Job:
+        return Job(n, array, self.name, identifier, socket.gethostname(), {"study": str(study.path)})
+
+    def _adopted(self, study: Study, n: int, array: int) -> str | None:
+        """Ask a steward of this study that runs here to take an array; return its id for it, None if there is none."""
+        jobs = [job for job in study.jobs() if job.cluster == self.name and _state(job.job_id) == "running"]
+        if not jobs:
+            return None
+        for process in {_process(job.job_id) for job in jobs}:
+            _send(process, signal.SIGUSR1)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            owner = study.owner(n, array)
+            if owner is not None:
+                return owner if _state(owner) == "running" else None
+            time.sleep(0.01)
+        return None  # it is about to end
 
     def poll(self, jobs: Sequence[Job]) -> dict[str, JobState]:
         """Look at the processes. Those of another machine are ``unknown``: it cannot be asked from here."""
         return {job.job_id: _state(job.job_id) for job in jobs}
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """Ask stewards to end: their workers write checkpoints and stop."""
-        for job in jobs:
-            if _state(job.job_id) == "running":
-                _terminate(job.job_id)
+        """Ask stewards to end: their workers write checkpoints and stop.
+
+        One that also serves other arrays is only told to look at the chain, where the order to cancel stands.
+        """
+        named = {job.job_id for job in jobs}
+        for job in {_process(job.job_id): job for job in jobs if _state(job.job_id) == "running"}.values():
+            process = _process(job.job_id)
+            served = {other for other in _served(job) if _process(other) == process}
+            _send(process, signal.SIGTERM if served <= named else signal.SIGUSR1)
 
     def limits(self) -> Limits:
         """Return that there are none: one steward serves any number of tasks."""
@@ -73,12 +105,6 @@ class LocalCluster:
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
-
-
-class _Id(NamedTuple):
-    host: str
-    pid: int
-    start: str
 
 
 def job_id(pid: int) -> str:
@@ -103,38 +129,48 @@ def _start_time_by_ps(pid: int) -> str | None:
     return "".join(filter(str.isalnum, started)) if state and not state.startswith("Z") else None
 
 
-def _parse(text: str) -> _Id | None:
-    host, pid, start = [*text.rsplit(":", 2), "", ""][:3]
-    return _Id(host, int(pid), start) if pid.isdecimal() else None
+def _process(text: str) -> str:
+    """Return a job's id without what tells the arrays of one process apart."""
+    return text.partition("/")[0]
+
+
+def _served(job: Job) -> set[str]:
+    """Return the ids of all jobs of a job's study."""
+    from orchestrator.study.study import Study
+
+    return {other.job_id for other in Study(Path(job.extra["study"])).jobs()} if "study" in job.extra else {job.job_id}
+
+
+def _parse(text: str) -> tuple[str, int, str] | None:
+    host, pid, start = [*_process(text).rsplit(":", 2), "", ""][:3]
+    return (host, int(pid), start) if pid.isdecimal() else None
 
 
 def _state(text: str) -> JobState:
     found = _parse(text)
-    if found is None or found.host != socket.gethostname():
+    if found is None or found[0] != socket.gethostname():
         return "unknown"
     for child in _started:
         child.poll()  # takes leave of children that ended
-    return "running" if found.start == start_time(found.pid) else "gone"
+    return "running" if found[2] == start_time(found[1]) else "gone"
 
 
-def _terminate(text: str) -> None:
+def _send(text: str, number: int) -> None:
+    """Send a signal to the very process that an id names."""
     found = _parse(text)
     assert found is not None
-    if not hasattr(os, "pidfd_open"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(found.pid, signal.SIGTERM)
-        return
-    try:
-        descriptor = os.pidfd_open(found.pid)
-    except ProcessLookupError:
-        return
-    try:
-        # The descriptor holds on to one process; only now is it certain which.
-        if start_time(found.pid) == found.start:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-    finally:
-        os.close(descriptor)
+    _, pid, start = found
+    with contextlib.suppress(ProcessLookupError):
+        if not hasattr(os, "pidfd_open"):
+            os.kill(pid, number)
+            return
+        descriptor = os.pidfd_open(pid)
+        try:
+            # The descriptor holds on to one process; only now is it certain which.
+            if start_time(pid) == start:
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
 
 
 # --- how many workers -------------------------------------------------------------------------------------------------
@@ -143,7 +179,7 @@ def _terminate(text: str) -> None:
 def usable_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many cores this process may use: its affinity, and its cgroup's share of time rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, math.ceil(_quota(root))))
+    return max(1, math.ceil(min(cores, _quota(root))))
 
 
 def _quota(root: Path) -> float:

@@ -25,7 +25,6 @@ from orchestrator.worker.recorder import TaskRecorder
 from orchestrator.worker.signals import Signals
 from orchestrator.worker.training import Work, complain, train
 
-TARGET = "orchestrator.worker.main:main"
 CADENCE = "60s"
 
 

@@ -17,14 +17,14 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
 from types import FrameType
 from typing import Final, Literal
+
+from orchestrator.clusters.base import SIGNALS
 
 Stop = Literal["", "requeue", "exit"]
 
 STOPS: Final[dict[int, Stop]] = {signal.SIGUSR2: "requeue", signal.SIGTERM: "exit", signal.SIGINT: "exit"}
-OURS: Final = frozenset({*STOPS, signal.SIGUSR1})
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,10 +44,10 @@ class Signals:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
-        for number in OURS:
+        for number in SIGNALS:
             signal.signal(number, self._note)
         # Whoever started us may have held signals back until there was somebody to take them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._owner:
@@ -78,13 +78,3 @@ class Signals:
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
             if os.getppid() != parent:  # it died before we could say so
                 self._note(signal.SIGTERM, None)
-
-
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Hold our signals back in the processes that are started meanwhile, until they make their :class:`Signals`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

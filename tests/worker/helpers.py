@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orchestrator import identity
-from orchestrator.clusters.base import environment, python_command
+from orchestrator.clusters.base import WORKER, environment, python_command
 from orchestrator.points import MISSING, Column, Points
 from orchestrator.study.records import Submission, TaskSpec
 from orchestrator.study.study import Study
-from orchestrator.worker.main import TARGET
 
 T = TypeVar("T")
 
@@ -141,7 +140,7 @@ def command_study(folder: Path, template: str, rows: Sequence[Mapping[str, Any]]
 
 def start_worker(study: Study, task: str, **variables: str) -> subprocess.Popen[bytes]:
     code = study.code_dir(study.chain()[0].code)
-    command = python_command(code, TARGET, study.path, task, "job")
+    command = python_command(code, WORKER, study.path, task, "job")
     return subprocess.Popen(command, env=environment(variables), cwd=study.path, stderr=subprocess.PIPE)
 
 

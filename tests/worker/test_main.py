@@ -288,12 +288,11 @@ def test_a_worker_does_not_outlive_the_one_that_started_it(tmp_path):
     import subprocess
     import sys
 
-    from orchestrator.clusters.base import python_command
-    from orchestrator.worker.main import TARGET
+    from orchestrator.clusters.base import WORKER, python_command
 
     study = plain_study(tmp_path, PLAIN, [SLOW])
     code = study.code_dir(study.chain()[0].code)
-    command = python_command(code, TARGET, study.path, "1-0", "job")
+    command = python_command(code, WORKER, study.path, "1-0", "job")
     parent = subprocess.Popen(
         [sys.executable, "-c", f"import os, subprocess; subprocess.run({command!r} + [str(os.getpid())])"]
     )

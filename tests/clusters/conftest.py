@@ -1,0 +1,1 @@
+from tests.worker.conftest import tmp_path  # noqa: F401
