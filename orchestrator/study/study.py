@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +17,18 @@ from orchestrator.errors import UserError, nearest
 from orchestrator.states import JobState
 from orchestrator.study import atomic
 from orchestrator.study import code as sources
+from orchestrator.study.generation import Generation
 from orchestrator.study.history import History, fold
 from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
-from orchestrator.study.journal import columns as spell_out
 from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
+from orchestrator.study.restore import Standing
 from orchestrator.study.spans import from_spans
 
 if TYPE_CHECKING:
     from orchestrator.points import Points
+
+__all__ = ["Generation", "Study", "studies_root"]
 
 ROOT_VARIABLE = "ORCH_ROOT"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -40,55 +42,6 @@ _JOB = re.compile(r"(\d+)\.job-[0-9a-f]+\.json")
 def studies_root(root: str | Path | None = None) -> Path:
     """Return the folder of all studies: ``root``, else ``$ORCH_ROOT``, else ``runs`` in the current folder."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or "runs").absolute()
-
-
-_Candidate = tuple[int, Path, int, IncarnationLog, str]
-"""A checkpoint of one run: step, file, column, and the log and the sources of who wrote it."""
-
-
-class Generation:
-    """One version of a study's grid.
-
-    Parameters
-    ----------
-    g
-        Its number, from 1.
-    folder
-        The study's folder.
-    """
-
-    def __init__(self, g: int, folder: Path) -> None:
-        self.g = g
-        self._stem = folder / f"grid.{g}"
-
-    @cached_property
-    def text(self) -> str:
-        """The grid file as it was submitted."""
-        return Path(f"{self._stem}.yaml").read_text(encoding="utf-8")
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """What the grid resolved to: experiment, version, form, overrides, resources, export, figures, created."""
-        info: dict[str, Any] = json.loads(Path(f"{self._stem}.json").read_bytes())
-        return info
-
-    @cached_property
-    def ids(self) -> bytes:
-        """Raw run ids of all points, ``identity.ID_BYTES`` each, end to end, in grid order."""
-        return Path(f"{self._stem}.ids").read_bytes()
-
-    @cached_property
-    def runs(self) -> list[bytes]:
-        """Raw run id of each point."""
-        size, ids = identity.ID_BYTES, self.ids
-        return [ids[at : at + size] for at in range(0, len(ids), size)]
-
-    @cached_property
-    def points(self) -> Points:
-        """The points with all their parameters and labels."""
-        from orchestrator.points import Points
-
-        return Points.load(self.info["points"], self.ids)
 
 
 class Study:
@@ -180,7 +133,7 @@ class Study:
         ids = bytes(points.ids)
         whole = json.loads(json.dumps({"schema": 1, "study": self.name, **info, "points": points.dump()}))
         newest = self.generation()
-        if newest and newest.text == text and newest.ids == ids and _same(newest.info, whole):
+        if newest and newest.says(text, whole, ids):
             return newest.g
         g = max(self._numbers(_GENERATION, self.path), default=0)
         while True:
@@ -427,21 +380,7 @@ class Study:
         -----
         A file may vanish between this call and its opening, when a superseded owner tidies up: ask again.
         """
-        found, finished = self._standing(run_ids)
-        points: dict[bytes, RestorePoint] = {}
-        exists: dict[Path, bool] = {}
-        for run, candidates in found.items():
-            if run in finished:
-                continue
-            for step, path, column, log, source in sorted(candidates, key=lambda c: c[0], reverse=True):
-                if code is not None and source != code:
-                    continue
-                if path not in exists:
-                    exists[path] = path.exists()
-                if exists[path]:
-                    points[run] = RestorePoint(path, column, step, source, log.engine)
-                    break
-        return points
+        return Standing(self.chain(), self._runs, self._logs, run_ids).restore_points(code)
 
     def finished(self, run_ids: Iterable[bytes]) -> set[bytes]:
         """Return the runs that have a verdict that counts: whoever begins a task leaves them as they are.
@@ -449,7 +388,7 @@ class Study:
         A predecessor may have finished after its successor was submitted. Its verdict counts until the successor
         records that it restored the run, so the successor looks here first.
         """
-        return self._standing(run_ids)[1]
+        return Standing(self.chain(), self._runs, self._logs, run_ids).finished
 
     # --- events, figures, code --------------------------------------------------------------------------------------
 
@@ -523,29 +462,7 @@ class Study:
         """Return a recorded list of packages."""
         return _read(self.path / "packages" / f"{digest}.json")
 
-    # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _standing(self, run_ids: Iterable[bytes]) -> tuple[dict[bytes, list[_Candidate]], set[bytes]]:
-        """Return the checkpoints of some runs that count, oldest attempt first, and which runs are finished."""
-        wanted = set(run_ids)
-        found: dict[bytes, list[_Candidate]] = {}
-        finished: set[bytes] = set()
-        for entry in self.chain():
-            if entry.kind != "submit":
-                continue
-            runs = self._runs(entry.generation)
-            rerun = frozenset(from_spans(entry.rerun))
-            for spec in entry.tasks:
-                lanes: dict[int, bytes] = {}
-                for lane, point in enumerate(spec.indices()):
-                    if runs[point] in wanted:
-                        lanes[lane] = runs[point]
-                        if point in rerun:
-                            found.pop(runs[point], None)
-                            finished.discard(runs[point])
-                for log in self._logs(spec.name, spec.count) if lanes else ():
-                    _fold_checkpoints(log, lanes, entry.source, found, finished)
-        return found, finished
+    # --- inside -----------------------------------------------------------------------------------------------------
 
     def _numbers(self, pattern: re.Pattern[str], folder: Path, ending: str = "") -> list[int]:
         matches = (pattern.fullmatch(name) for name in atomic.names(folder) if name.endswith(ending))
@@ -589,32 +506,6 @@ class Study:
             read_log(task, k, f"{self.path}/tasks/{task}/{k}", count, keep_records=keep_records)
             for k in self._incarnation_numbers(task)
         ]
-
-
-def _fold_checkpoints(
-    log: IncarnationLog,
-    lanes: Mapping[int, bytes],
-    source: str,
-    found: dict[bytes, list[_Candidate]],
-    finished: set[bytes],
-) -> None:
-    for record in log.course:
-        path = log.path / record["file"] if "file" in record else None
-        for column, (lane, step) in enumerate(spell_out(record)):
-            if lane not in lanes:
-                continue
-            run = lanes[lane]
-            if path is not None:
-                found.setdefault(run, []).append((step, path, column, log, source))
-            else:
-                found[run] = [candidate for candidate in found.get(run, ()) if candidate[0] <= step]
-                finished.discard(run)
-    finished.update(run for lane, run in lanes.items() if log.verdicts[lane] is not None)
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Say whether two generations' records agree but for their time."""
-    return {**one, "created": ""} == {**other, "created": ""}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
