@@ -1,6 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from export.attempts import Cover, event_files, ordinal, read_run, read_tree
 from tests.export.events import accumulated, attempt, same, scalar, series, start, version
@@ -82,6 +85,32 @@ def test_foreign_files_are_purged_by_marks_as_tensorboard_does(tmp_path: Path) -
     assert same([(t, s, float(w), float(v)) for t, s, w, v in mine], accumulated(tmp_path, purge=True))
     assert len(columns) == 40 + 40 + 40
     assert set(found.attempt.tolist()) == {0}
+
+
+STEP = st.integers(0, 6)
+RECORD = st.tuples(st.sampled_from(["x", "y"]), STEP) | st.tuples(st.just("start"), STEP)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(RECORD, max_size=8), min_size=1, max_size=3))
+def test_marks_mean_what_they_mean_to_tensorboard(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[tuple[str, int]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    for number, records in enumerate(files):
+        parts = [
+            start(step) if tag == "start" else scalar(tag, step, number * 10.0 + i)
+            for i, (tag, step) in enumerate(records)
+        ]
+        (folder / f"events.out.tfevents.{number}.a").write_bytes(version() + b"".join(parts))
+    columns = read_run(event_files(folder)).columns
+    mine = [
+        (columns.tags[tag], step, wall, value)
+        for tag, step, wall, value in zip(
+            columns.tag.tolist(), columns.step.tolist(), columns.wall.tolist(), columns.value.tolist(), strict=True
+        )
+    ]
+    assert same(mine, accumulated(folder, purge=True))
 
 
 def test_two_foreign_writers_without_marks_are_both_kept(tmp_path: Path) -> None:
