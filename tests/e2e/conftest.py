@@ -33,7 +33,7 @@ class Params(ExperimentParams):
     steps: int = 20
 
 
-TOY = Experiment("toy", params=Params, train="toy.train:train", form="run", steps="steps")
+TOY = Experiment("toy.params:TOY", params=Params, train="toy.train:train", form="run", steps="steps")
 '''
 
 TRAIN = '''\
@@ -143,7 +143,7 @@ class Project:
 
         jobs = Study.open(study, self.folder / "runs").jobs() if (self.folder / "runs" / study).exists() else []
         states = LocalCluster().poll(jobs)
-        return [int(job.job_id.split(":")[1]) for job in jobs if states[job.job_id] == "running"]
+        return sorted({int(job.job_id.split(":")[1]) for job in jobs if states[job.job_id] == "running"})
 
     def hold(self) -> None:
         """Have every run stop half way."""
