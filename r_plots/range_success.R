@@ -54,13 +54,15 @@ marks$facet <- factor(marks$facet, levels = facets, labels = titles[facets])
 marks$lower <- pmax(marks$lower, 0)
 
 success <- titles[["success"]]
-# Each axis begins at 0; that of the success rate ends at 1. A facet without any number says so: it is given a tiny
-# range, which gets no tick but that at 0.
+# Each axis begins at 0; that of the success rate ends at 1. A facet without any number says so. Where nothing is above
+# 0, the axis is given a tiny range, which gets no tick but that at 0.
 tiny <- 1e-200
-by_facet <- summarise(group_by(marks, facet), empty = all(is.na(value)), .groups = "drop")
+by_facet <- summarise(
+  group_by(marks, facet), empty = all(is.na(value)), flat = max(0, value, upper, na.rm = TRUE) == 0, .groups = "drop"
+)
 frame <- bind_rows(
   tibble(facet = by_facet$facet, value = 0),
-  tibble(facet = by_facet$facet, value = ifelse(by_facet$facet == success, 1, ifelse(by_facet$empty, tiny, 0)))
+  tibble(facet = by_facet$facet, value = ifelse(by_facet$facet == success, 1, ifelse(by_facet$flat, tiny, 0)))
 )
 notes <- tibble(facet = by_facet$facet[by_facet$empty], x = (nlevels(marks$x) + 1) / 2, value = tiny / 2)
 ticks <- function(limits) if (max(limits) < 2 * tiny) 0 else scales::extended_breaks()(limits)
