@@ -63,7 +63,7 @@ def words(text: str, leaves: Mapping[str, Leaf], run_id: str, folder: Path) -> l
     def mark(name: str) -> str:
         if name not in known:
             raise UserError(
-                f"the command names ${{{name}}}, and the run has no such parameter; it has: {', '.join(known)}"
+                f"the command names ${{{name}}}, which is no parameter of the run; it has: {', '.join(known)}"
             )
         values.append(known[name])
         return f"\0{len(values) - 1}\0"
