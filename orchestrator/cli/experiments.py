@@ -71,6 +71,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
             path: {
                 "type": type_name(info.annotation),
                 "default": None if info.default is PydanticUndefined else info.default,
+                "required": info.is_required(),
                 "lane": path in lanes,
                 "description": info.description or "",
             }

@@ -53,17 +53,18 @@ def starter(name: str, experiment: Experiment | None, spelled: str) -> str:
     from orchestrator.cli.experiments import describe
 
     described: dict[str, dict[str, Any]] = describe(experiment)["parameters"]
-    # A group is shown by its first leaf's comment only; its leaves are set under its name or with dots.
+    described.pop("seed", None)
+    # One line stands uncommented at least: a section cannot be empty.
+    stand = {next((path for path in described if "." not in path), "")}
+    stand |= {path for path, known in described.items() if known["required"]}
     lines = [
-        f"  # {path}: {_yaml(known['default'])}".ljust(44) + f"# {known['description'] or known['type']}"
+        f"  {'' if path in stand else '# '}{path}: {json.dumps(known['default'])}".ljust(40)
+        + f"  # {known['description'] or known['type']}{' (required)' if known['required'] else ''}"
         for path, known in described.items()
-        if path != "seed"
     ]
-    return EXPERIMENT.format(study=study, experiment=spelled, parameters="\n".join(line.rstrip() for line in lines))
-
-
-def _yaml(value: Any) -> str:
-    return json.dumps(value, default=str)
+    number = next((path for path, known in described.items() if known["type"] == "float"), "learning_rate")
+    section = "\n".join([SET, *lines, ""]) if lines else ""
+    return EXPERIMENT.format(study=study, experiment=spelled, set=section, number=number)
 
 
 HEAD = """\
@@ -71,38 +72,35 @@ HEAD = """\
 study: {study}
 """
 
-EXPERIMENT = (
-    HEAD
-    + """\
-experiment: {experiment}
+SET = "set:                                      # the same for every run; uncomment what should differ"
 
-set:                       # the same for every run; uncomment what differs from the default
-{parameters}
+EXPERIMENT = f"""\
+{HEAD}\
+experiment: {{experiment}}
 
-axes:                      # a list, a span, a generator, or named bundles that set several parameters together
+{{set}}
+axes:                                     # lists, spans, generators, or named bundles that set several parameters
   seed: 0..4
-  # learning_rate: {{log: {{start: 1e-4, stop: 1e-2, count: 3}}}}
+  # {{number}}: {{{{log: {{{{start: 1e-4, stop: 1e-2, count: 3}}}}}}}}
 
-resources: {{time: 1h}}      # cpus, memory, workers, cluster, retries ...
+resources: {{{{time: 1h}}}}                     # cpus, memory, workers, cluster, retries ...
 
-# export: {{tags: ["*"]}}    # what goes into the tables
+# export:
+#   tags: ["*"]                           # what goes into the tables
+#   summary: {{{{select: TAG, error: TAG, threshold: 1e-5}}}}   # how a run is judged
 # figures:
-#   - {{name: figure, script: curves, x: step}}
+#   - {{{{name: success, script: range_success, x: {{number}}}}}}
 """
-)
 
-COMMAND = (
-    HEAD
-    + """\
-
-# Any program. ${{name}} is a value of the grid, ${{run.dir}} a folder of the attempt's own for whatever it writes;
+COMMAND = f"""\
+{HEAD}
+# Any program. ${{{{name}}}} is a value of the grid, ${{{{run.dir}}}} a folder of the attempt's own for whatever it writes;
 # TensorBoard event files that it writes there are picked up.
-command: python train.py --rate ${{rate}} --seed ${{seed}} --logdir ${{run.dir}}
+command: python train.py --rate ${{{{rate}}}} --seed ${{{{seed}}}} --logdir ${{{{run.dir}}}}
 
 axes:
   seed: 0..4
   rate: [0.001, 0.01]
 
-resources: {{time: 1h}}      # cpus, memory, workers, cluster, retries ...
+resources: {{{{time: 1h}}}}                     # cpus, memory, workers, cluster, retries ...
 """
-)

@@ -285,6 +285,12 @@ def test_setting_up(project: Project) -> None:
     names = {check["name"] for check in project.json("doctor")["checks"]}
     assert {"Python", "torch", "cores", "R", "studies", "clusters"} <= names
     listed = project.json("experiments", "toy.params:TOY")["experiments"]["toy.params:TOY"]["parameters"]
-    assert listed["rate"] == {"type": "float", "default": 0.5, "lane": True, "description": ""}
+    assert listed["rate"] == {
+        "type": "float",
+        "default": 0.5,
+        "required": False,
+        "lane": True,
+        "description": "",
+    }
     assert "arithmetic.single_layer" in project.orch("experiments").stdout
     assert "toy" in project.orch("schema", "toy.params:TOY").stdout
