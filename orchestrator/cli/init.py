@@ -62,7 +62,8 @@ def starter(name: str, experiment: Experiment | None, spelled: str) -> str:
         + f"  # {known['description'] or known['type']}{' (required)' if known['required'] else ''}"
         for path, known in described.items()
     ]
-    number = next((path for path, known in described.items() if known["type"] == "float"), "learning_rate")
+    floats = (path for path, known in described.items() if known["type"] == "float" and "." not in path)
+    number = next(floats, "learning_rate")
     section = "\n".join([SET, *lines, ""]) if lines else ""
     return EXPERIMENT.format(study=study, experiment=spelled, set=section, number=number)
 
@@ -72,7 +73,7 @@ HEAD = """\
 study: {study}
 """
 
-SET = "set:                                      # the same for every run; uncomment what should differ"
+SET = "set:".ljust(42) + "# the same for every run; uncomment what should differ"
 
 EXPERIMENT = f"""\
 {HEAD}\
@@ -94,7 +95,7 @@ resources: {{{{time: 1h}}}}                     # cpus, memory, workers, cluster
 
 COMMAND = f"""\
 {HEAD}
-# Any program. ${{{{name}}}} is a value of the grid, ${{{{run.dir}}}} a folder of the attempt's own for whatever it writes;
+# Any program. ${{{{name}}}} is a value of the grid, ${{{{run.dir}}}} a folder of the attempt's own for what it writes;
 # TensorBoard event files that it writes there are picked up.
 command: python train.py --rate ${{{{rate}}}} --seed ${{{{seed}}}} --logdir ${{{{run.dir}}}}
 

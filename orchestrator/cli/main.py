@@ -50,7 +50,8 @@ Resolved = tuple[str | None, click.Command | None, list[str]]
 EPILOG = """\b
 Studies live in ./runs, or where --root or ORCH_ROOT says.
 Exit codes: 0 all well, 1 some runs failed, 2 wrong usage or grid,
-3 scheduler unreachable, 4 partly submitted, 130 interrupted."""
+3 scheduler unreachable, 4 partly submitted, 130 interrupted.
+Completion: eval "$(_ORCH_COMPLETE=bash_source orch)"; or zsh_source, fish_source."""
 
 
 class LazyGroup(click.Group):

@@ -28,7 +28,7 @@ def command(study: str | None, by: tuple[str, ...], as_json: bool, root: str | N
     else:
         from orchestrator.view import table
 
-        table.print_overview(table.console(), overview)
+        table.print_overview(table.console(), overview, axes=bool(by))
     if overview.unreachable:
         common.note(f"orch: {overview.unreachable}")
     return ExitCode.SCHEDULER_UNREACHABLE if overview.unreachable else ExitCode.OK

@@ -157,15 +157,18 @@ def failure_lines(failure: Failure) -> Text:
     return text
 
 
-def print_overview(out: Console, overview: Overview) -> None:
-    """Print a study's state: the summary, progress, the axes and what failed."""
+def print_overview(out: Console, overview: Overview, *, axes: bool = False) -> None:
+    """Print a study's state: the summary, progress, the axes and what failed.
+
+    Where all runs are in one state the axes say nothing, and are left out unless ``axes`` asks for them.
+    """
     where = f"  {overview.experiment} · grid {overview.generation} · {overview.cluster or 'not submitted'}"
     out.print(Text.assemble((overview.study, "bold"), (where, "dim")))
     out.print(summary(overview))
     line = progress(overview)
     if line and not overview.finished:
         out.print(line, style="dim")
-    for axis in overview.axes:
+    for axis in overview.axes if axes or max(overview.runs.values()) < overview.total else ():
         out.print()
         out.print(axis_table(axis))
     if overview.failures:
