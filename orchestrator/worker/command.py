@@ -127,7 +127,10 @@ class Program:
 
     def wait(self) -> int:
         """Wait for the end, and return the exit status; negative: the signal that ended it."""
-        os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):  # macOS has none: there, what is left of the session is left alone
+            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._child.wait()
         with self._lock:
             self._over = True
             # What it left behind in its session ends with it. It is not waited for yet, so the number is still its own.

@@ -105,8 +105,7 @@ def sentence(kind: FailureClass, message: str) -> Failure:
 
 def normalise(text: str) -> str:
     """Leave out what differs between two runs that fail for the same reason: addresses, numbers, ends of long text."""
-    text = re.sub(r"0x[0-9a-fA-F]+", "0x…", text)
-    text = re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", text)
+    text = re.sub(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", text)
     return re.sub(r"\s+", " ", text).strip()[:200]
 
 

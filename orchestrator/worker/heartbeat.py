@@ -97,10 +97,11 @@ class Heartbeat(threading.Thread):
             self._signals.wait(INTERVAL)
 
     def end(self) -> None:
-        """Stop beating."""
+        """Stop beating, if it began."""
         self._ended.set()
         self._signals.wake()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
     def _complain(self, error: Exception) -> None:
         """Say once what is wrong: a file system that is away for a while is no reason to stop training."""

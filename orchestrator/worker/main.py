@@ -66,8 +66,7 @@ def main(argv: Sequence[str]) -> int:
         complain(error if isinstance(error, Unrecorded) else Unrecorded(str(error)))
         return _end_if_possible(incarnation, "node")
     finally:
-        if heartbeat.is_alive():
-            heartbeat.end()
+        heartbeat.end()
     LOG.info("task %s, incarnation %d: %s", name, incarnation.k, reason)
     return 0
 

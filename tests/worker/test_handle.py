@@ -1,0 +1,60 @@
+"""What ordinary code is given."""
+
+import numpy as np
+import pytest
+
+from orchestrator.experiment import ExperimentParams
+from orchestrator.lanes.testing import MemoryRecorder
+from orchestrator.recorder import Orders
+from orchestrator.worker.handle import Run
+
+
+def make(folder, recorder, restored=None):
+    return Run(ExperimentParams(seed=7), bytes(10), folder / "own", recorder, restored)
+
+
+def test_parameters_seed_id_and_folder(tmp_path):
+    run = make(tmp_path, MemoryRecorder())
+    assert (run.params.seed, run.seed, run.id) == (7, 7, "a" * 16)
+    assert not (tmp_path / "own").exists()
+    assert run.dir.is_dir()
+
+
+def test_values_are_logged_in_double_precision(tmp_path):
+    recorder = MemoryRecorder()
+    run = make(tmp_path, recorder)
+    run.log({"a": 0.1, "b": np.float32(2)}, 3)
+    run.log({"a": float("nan"), "b": 1}, 3)
+    run.log({}, 4)
+    assert recorder.rows[0][0][0] == 3
+    assert recorder.rows[0][0][1].tolist() == [0.1, 2.0]
+
+
+def test_steps_never_go_back(tmp_path):
+    run = make(tmp_path, MemoryRecorder())
+    run.log({"a": 1}, 5)
+    with pytest.raises(ValueError, match="step 4 comes after step 5"):
+        run.log({"a": 1}, 4)
+
+
+def test_a_checkpoint_is_written_when_it_is_due_and_restored_whole(tmp_path):
+    recorder = MemoryRecorder(lambda n: Orders(checkpoint=n == 1))
+    run = make(tmp_path, recorder)
+    assert run.restore() is None
+    for step in range(3):
+        run.log({"a": 1}, step)
+        run.checkpoint({"step": step, "weights": [1.5, None, "x"]})
+    [(_, snapshot)] = recorder.checkpoints
+    assert snapshot.steps.tolist() == [1]
+    again = make(tmp_path, MemoryRecorder(), snapshot)
+    assert again.restore() == {"step": 1, "weights": [1.5, None, "x"]}
+    with pytest.raises(ValueError, match="step 0 comes after step 1"):
+        again.log({"a": 1}, 0)
+
+
+@pytest.mark.parametrize("orders", [Orders(stop=True), Orders(cancelled=frozenset({0}))])
+def test_it_says_when_to_stop(tmp_path, orders):
+    run = make(tmp_path, MemoryRecorder(lambda n: orders if n else Orders()))
+    assert not run.should_stop
+    assert run.should_stop
+    assert run.told_to_stop
