@@ -55,7 +55,7 @@ def subset_columns(params: SingleLayer, offset: int) -> list[slice]:
 
 def target(params: SingleLayer, offset: int, columns: Doubles) -> Doubles:
     """Return the operation's result, float64 (...), for inputs given column by column, float64 (I, ...)."""
-    sums = []
+    sums: list[Doubles] = []
     for subset in subset_columns(params, offset):
         chosen = columns[subset]
         # The original sums along rows, and NumPy adds in another order along other axes.

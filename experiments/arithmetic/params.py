@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -95,6 +95,15 @@ Range = Annotated[
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
+Ramp = TypeVar("Ramp", "Regulariser", "NPURegulariser")
+
+
+def _check_ramp(ramp: Ramp) -> Ramp:
+    if not ramp.start < ramp.end:
+        raise ValueError(f"the ramp must start before it ends, but start is {ramp.start:g} and end is {ramp.end:g}")
+    return ramp
+
+
 class Regulariser(Group):
     """Sparsity regulariser of NAU, NMU, NRU and NMRU: weight · s(i) · R(W), s rising from 0 to 1 over [start, end]."""
 
@@ -165,12 +174,6 @@ def beta_levels(start: float, end: float, growth: int = 10) -> list[float]:
         beta = beta * growth if rising else beta / growth
         levels.append(beta)
     return [float(level) for level in levels]
-
-
-def _check_ramp(ramp: Any) -> Any:
-    if not ramp.start < ramp.end:
-        raise ValueError(f"the ramp must start before it ends, but start is {ramp.start:g} and end is {ramp.end:g}")
-    return ramp
 
 
 # --- the experiment ---------------------------------------------------------------------------------------------------
