@@ -1,5 +1,7 @@
 """Data sets and initial weights, against draws spelled out with ``RandomState`` and torch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from hypothesis import strategies as st
 from experiments.arithmetic import streams
 from experiments.arithmetic.data import evaluation, legacy_weights, structure, weight_init
 from experiments.arithmetic.params import SingleLayer
-from orchestrator.lanes.lanes import Lanes
 from tests.arithmetic.reference import MODULES, DataSet
 
 ONE, UNION, MIXED = [-2, 2], [[-6, -2], [2, 6]], [[0.1, 2], [-2, -0.1], []]
@@ -23,7 +24,11 @@ def make(**values):
 
 def draw(params, count):
     """Return the first batches of some lanes: float32 (count, I, B, L) and (count, B, L)."""
-    stream = streams.build(Lanes(params, len(params), None, {"device": "cpu", "kind": "eager"}))
+    seeds = torch.tensor([p.seed for p in params])
+    lanes = SimpleNamespace(
+        params=params, static=params[0], seeds=seeds, tensor=lambda array: torch.as_tensor(np.ascontiguousarray(array))
+    )
+    stream = streams.build(lanes)
     state, batches = stream.start(), []
     for step in range(count):
         x, t, state = stream.draw(state, torch.full((len(params),), step))
