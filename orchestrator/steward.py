@@ -31,6 +31,7 @@ from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import SIGNALS, WORKER, Cluster, JobState, Limits, environment, held, python_command
 from orchestrator.clusters.local import LocalCluster, job_id, worker_environments
 from orchestrator.errors import UserError
+from orchestrator.states import FailureClass
 from orchestrator.study.records import Job, Submission, TaskSpec
 from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG, to_stderr
@@ -106,6 +107,7 @@ class Steward:
         self._planned = True  # nothing has ended since the last plan
         self._looked = time.monotonic()
         self._kill_at: float | None = None
+        self._oom_kills = oom_kills()
         self._signals: set[int] = set()
         self._reader, writer = os.pipe()
         for descriptor in (self._reader, writer):
@@ -171,6 +173,9 @@ class Steward:
                 break
             else:
                 self._wait()
+        # The export needs no last words: TERM ends it, and nobody is told anything else.
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._signals.add(number)
@@ -218,7 +223,7 @@ class Steward:
             self._tell(self._workers, signal.SIGKILL)
             self._kill_at = None
         if signal.SIGUSR1 in came or now >= self._looked + LOOK:
-            self._looked = now
+            self._looked, self._oom_kills = now, oom_kills()
             self._look()
 
     def _reap(self) -> None:
@@ -228,9 +233,20 @@ class Steward:
             self._planned = False
             logs = self._study.incarnations(worker.task)
             reason = logs[-1].end if logs else None
-            LOG.info("task %s: %s", worker.task, reason or f"died, exit status {worker.process.returncode}")
+            status = worker.process.returncode
+            if reason is None and status == -signal.SIGKILL and oom_kills() > self._oom_kills:
+                reason = self._speak_for(worker.task, "oom")
+            LOG.info("task %s: %s", worker.task, reason or f"died, exit status {status}")
             if reason == "requeued" and not self.stopping:
                 self._queue.append(worker.task)
+
+    def _speak_for(self, task: str, reason: FailureClass) -> str:
+        """Say why a worker ended that could not: in an incarnation of its own, for a journal has one writer."""
+        incarnation = self._study.begin(task)
+        incarnation.write("begin", host=socket.gethostname(), pid=os.getpid(), job=self._id)
+        incarnation.write("end", reason=reason)
+        incarnation.close()
+        return reason
 
     def _stop(self) -> None:
         if not self.stopping:
@@ -276,6 +292,16 @@ class Steward:
 
     def _find(self, name: str) -> Cluster:
         return self if name == self.name else get_cluster(name)
+
+
+def oom_kills(path: Path = Path("/proc/vmstat")) -> int:
+    """Return how many processes this machine's kernel has killed for want of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def finish(study: Study) -> None:

@@ -72,16 +72,12 @@ class Run:
         return self.told_to_stop
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Record values by tag at a step. Steps must not go back, except to where :meth:`restore` began.
+        """Record values by tag at a step.
 
-        Raises
-        ------
-        ValueError
-            If ``step`` is below the last one.
+        Tags may count in steps of their own (iterations, epochs). What :meth:`checkpoint` covers is told by the highest
+        step so far, so at least one tag should grow with every checkpoint.
         """
-        if step < self._step:
-            raise ValueError(f"run.log: step {step} comes after step {self._step}; steps of a run never go back")
-        self._step = int(step)
+        self._step = max(self._step, int(step))
         column = np.array([[float(value)] for value in values.values()], np.float64).reshape(len(values), 1)
         self._recorder.log(self._lane, np.array([step], np.int64), list(values), column)
 

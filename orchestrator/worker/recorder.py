@@ -132,7 +132,7 @@ class TaskRecorder:
     def log(self, lanes: IntArray, steps: IntArray, tags: Sequence[str], values: npt.NDArray[Any]) -> None:
         """Keep events in memory; append them now and then."""
         self.events.add(lanes.tolist(), steps.tolist(), tags, values)
-        self.steps[lanes] = steps
+        self.steps[lanes] = np.maximum(self.steps[lanes], steps)
         now = self._clock()
         if self.events.full or now - self._flushed >= FLUSH:
             self.flush()

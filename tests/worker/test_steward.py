@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -221,3 +224,25 @@ def test_workers_have_one_thread_each(tmp_path, start):
     variables = json.loads((study.task_path("1-0", 1) / "run-0" / "env").read_text())
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     assert [variables[name] for name in names] == ["1"] * 4
+
+
+def test_a_worker_that_the_kernel_killed_for_want_of_memory_says_so(tmp_path):
+    """The counter of the kernel is a made-up one here, which grows all the time."""
+    study = plain_study(tmp_path, PLAIN, [{"steps": 9, "fail_at": 2, "how": "kill"}] * 2, tasks=[[0, 1]])
+    told = "import itertools, sys, orchestrator.steward as s; c = itertools.count(); s.oom_kills = lambda: next(c)"
+    code = f"{told}; s.main([{str(study.path)!r}, '1', '0'])"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])
+    records = [study.history().runs[run] for run in study.generation().runs]
+    assert {record.failure for record in records} == {"oom"}
+    assert all(record.used["oom"] == 3 for record in records)
+    assert [entry.n for entry in study.chain()][:2] == [1, 2]
+    assert [len(spec.indices()) for spec in study.submission(2).tasks] == [1, 1]  # fewer runs in a task
+
+
+def test_the_kernels_count_of_memory_kills_is_read(tmp_path):
+    from orchestrator.steward import oom_kills
+
+    (tmp_path / "vmstat").write_text("nr_free_pages 7\noom_kill 3\n")
+    assert oom_kills(tmp_path / "vmstat") == 3
+    assert oom_kills(tmp_path / "nowhere") == 0
+    assert oom_kills() >= 0
