@@ -22,7 +22,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -119,6 +119,8 @@ class Experiment:
         Name of the parameter that holds the log interval in steps, if the experiment has one: checkpoints fall on it.
     steps
         Name of the parameter that holds the number of iterations, for progress and cost.
+    reference
+        How grids spell it: the name, or ``module:attribute``. Filled in by :func:`find`.
     """
 
     name: str
@@ -128,7 +130,7 @@ class Experiment:
     form: Form = "lanes"
     cadence: str | None = None
     steps: str | None = None
-    source: str = field(default="", compare=False)
+    reference: str = field(default="", compare=False)
 
     def load(self) -> Callable[[Any], None]:
         """Import and return the train function. Workers only: this is where torch is imported."""
@@ -175,7 +177,7 @@ def find(name: str, project: Path | None = None) -> Experiment:
         raise UserError(f"experiment {name!r} cannot be loaded from {target}: {error}") from error
     if not isinstance(found, Experiment):
         raise UserError(f"{target} is a {type(found).__name__}, not an orchestrator.experiment.Experiment")
-    return found
+    return replace(found, reference=name)
 
 
 # --- leaves -----------------------------------------------------------------------------------------------------------

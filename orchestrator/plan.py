@@ -519,7 +519,7 @@ def select(points: Points, filters: Sequence[str]) -> list[int]:
         columns = [column for column in (points.labels.get(key), points.leaves.get(key)) if column is not None]
         if not equals or not columns:
             known = list(dict.fromkeys([*points.labels, *points.leaves]))
-            raise UserError(f"--only {text}: there is no axis or parameter {key!r}.{nearest(key, known)}")
+            raise UserError(f"{text}: there is no axis or parameter {key!r}.{nearest(key, known)}")
         passes = [_passing(column, _alternatives(wanted)) for column in columns]
         before, chosen = (
             chosen,
@@ -534,7 +534,7 @@ def select(points: Points, filters: Sequence[str]) -> list[int]:
         )
         if before and not chosen:
             values = ", ".join(dict.fromkeys(str(v) for v in columns[0].values if not isinstance(v, Missing)))
-            raise UserError(f"--only {text}: no run is left; {key} has {values[:200]}")
+            raise UserError(f"{text}: no run is left; {key} has {values[:200]}")
     return list(chosen)
 
 

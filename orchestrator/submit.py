@@ -123,7 +123,7 @@ def desired(grid: Grid, points: Points, project: Path | None = None) -> Desired:
 
     experiment = grid.experiment
     info = {
-        "experiment": experiment.name,
+        "experiment": experiment.reference or experiment.name,
         "version": experiment.version,
         "form": experiment.form,
         "train": experiment.train,

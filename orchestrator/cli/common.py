@@ -15,7 +15,6 @@ from orchestrator.errors import Place, UserError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from orchestrator.points import Points
     from orchestrator.study.study import Generation, Study
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,22 +95,15 @@ def choose(study: Study, words: Sequence[str]) -> list[bytes]:
     UserError
         If a word names no run.
     """
+    from orchestrator.plan import select
+
     generation = newest(study)
     points, runs = generation.points, generation.runs
     filters = [word for word in words if "=" in word]
     named = [word for word in words if "=" not in word]
-    passing: Iterable[int] = _filtered(points, filters) if filters else range(len(runs))
+    passing: Iterable[int] = select(points, filters) if filters else range(len(runs))
     wanted = {run for word in named for run in _named(study, runs, word)} if named else None
     return list(dict.fromkeys(runs[position] for position in passing if wanted is None or runs[position] in wanted))
-
-
-def _filtered(points: Points, filters: Sequence[str]) -> list[int]:
-    from orchestrator.plan import select
-
-    try:
-        return select(points, filters)
-    except UserError as error:
-        raise UserError(error.message.removeprefix("--only ")) from error
 
 
 def _named(study: Study, runs: Sequence[bytes], word: str) -> Iterable[bytes]:

@@ -140,7 +140,9 @@ def installed_packages() -> dict[str, str]:
 def _sources(folder: Path) -> list[str]:
     listed = _listed_by_git(folder)
     names = listed if listed is not None else _walk(folder)
-    return sorted(name for name in names if not _skipped(name))
+    studies = {path.parent.relative_to(folder).as_posix() + "/" for path in folder.glob("*/submissions")}
+    studies |= {path.parent.relative_to(folder).as_posix() + "/" for path in folder.glob("*/*/submissions")}
+    return sorted(name for name in names if not _skipped(name) and not name.startswith(tuple(studies)))
 
 
 def _skipped(name: str) -> bool:

@@ -33,7 +33,7 @@ class Params(ExperimentParams):
     steps: int = 20
 
 
-TOY = Experiment("toy.params:TOY", params=Params, train="toy.train:train", form="run", steps="steps")
+TOY = Experiment("toy", params=Params, train="toy.train:train", form="run", steps="steps")
 '''
 
 TRAIN = '''\

@@ -49,6 +49,13 @@ def test_without_git_everything_but_rubbish_is_frozen(project):
     assert names(project) == SOURCES | {"data/big.bin"}
 
 
+def test_studies_are_not_sources_wherever_they_are_kept(project):
+    for study in ("results/first", "lone"):
+        (project / study / "submissions").mkdir(parents=True)
+        (project / study / "grid.yaml").write_text("x: 1")
+    assert names(project) == SOURCES | {"data/big.bin"}
+
+
 def test_with_git_what_is_not_ignored_is_frozen(project):
     git(project, "init")
     (project / ".gitignore").write_text("data/\n")
