@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from experiments.arithmetic.params import SingleLayer
+from orchestrator.lanes.functions import cos
 
 EPS32 = 2.0**-23
 """float32's machine epsilon. Real NPU adds it in training and evaluation, NMRU in training only, NRU never."""
@@ -156,7 +157,7 @@ class NMRU(NMU):
         both = torch.cat([x, 1 / (x + EPS32 if training else x)])
         w = w[:, None]
         magnitude = _product(w * both.abs() + 1 - w)
-        return magnitude * torch.cos(_sum(torch.where(both < 0, math.pi, 0.0) * w))
+        return magnitude * cos(_sum(torch.where(both < 0, math.pi, 0.0) * w))
 
     def errors(self, w: Tensor) -> dict[str, Tensor]:
         """Return the sparsity error of the weights."""
@@ -207,7 +208,7 @@ class RealNPU:
         weights, gates = weights[:, None], gates.clamp(0, 1)[:, None]  # torch's clamp passes gradients at 0 and 1
         magnitude = gates * (x.abs() + EPS32) + (1 - gates)
         angle = gates * torch.where(x < 0, math.pi, 0.0)
-        return torch.exp(_sum(magnitude.log() * weights)) * torch.cos(_sum(angle * weights))
+        return torch.exp(_sum(magnitude.log() * weights)) * cos(_sum(angle * weights))
 
     def clamp(self, w: Tensor) -> Tensor:
         """Return the parameters, clamped as ``clip`` says."""

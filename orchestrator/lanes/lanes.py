@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from orchestrator.experiment import Experiment, ExperimentParams, flatten, lane_paths, nest
 from orchestrator.lanes import loop
@@ -60,17 +61,22 @@ class Lanes:
         return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
 
     def grad(self, objective: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Any, Any]]:
-        """Differentiate an objective by its first argument.
+        """Differentiate an objective by its first argument, a tensor or a tree of them.
 
         ``objective`` returns each lane's loss (L,) and anything else; the result returns the gradients and that.
         A lane's loss depends on its own parameters only, so the gradient of the sum holds every lane's own.
         """
 
-        def total(*arguments: Any) -> tuple[Tensor, Any]:
-            losses, others = objective(*arguments)
-            return losses.sum(), others
+        # Not torch.func.grad: it imports torch's compiler, a second of every start, and is slower when not compiled.
+        def differentiated(w: Any, *arguments: Any) -> tuple[Any, Any]:
+            leaves, spec = pytree.tree_flatten(w)
+            with torch.enable_grad():
+                leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+                losses, others = objective(pytree.tree_unflatten(leaves, spec), *arguments)
+                grads = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
+            others = pytree.tree_map_only(Tensor, Tensor.detach, others)
+            return pytree.tree_unflatten(list(grads), spec), others
 
-        differentiated: Callable[..., tuple[Any, Any]] = torch.func.grad(total, has_aux=True)
         return differentiated
 
     def run(

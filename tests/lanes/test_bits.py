@@ -137,7 +137,8 @@ def test_lanes_that_go_bad_touch_nobody(program, together, monkeypatch):
     few = [8, 3, 30]
     bad = [lane for lane in range(len(params)) if lane not in few]
     w = snapshot.arrays["w"].copy()
-    w[:, bad] = np.resize([np.nan, np.inf, -np.inf, 0], len(bad))  # a zero couples lanes where gradients are careless
+    # A zero couples lanes where gradients are careless, a large number where vector code is.
+    w[:, bad] = np.resize([np.nan, np.inf, -np.inf, 0, 1e4], len(bad))
     planted = Snapshot(snapshot.steps, dict(snapshot.arrays) | {"w": w})
 
     widths = []
@@ -149,7 +150,7 @@ def test_lanes_that_go_bad_touch_nobody(program, together, monkeypatch):
         rows, state, verdict = fingerprint(all_of_them, lane)
         assert fingerprint(resumed, lane) == (rows[2:], state, verdict)
     # NAU and NMRU clamp an infinite weight back into bounds: such a lane goes on.
-    assert {resumed.verdicts[lane] for lane in bad[::4]} == {("diverged", 10)}
+    assert {resumed.verdicts[lane] for lane in bad[::5]} == {("diverged", 10)}
     if all(resumed.verdicts[lane][0] == "diverged" for lane in bad):
         assert widths[-1] < widths[0]
 
