@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=21)
     parser.add_argument("--study", help="a study to ask the status of, e.g. runs/demo")
     options = parser.parse_args()
-    orch = shutil.which("orch", path=str(Path(sys.executable).parent)) or sys.exit("orch is not installed beside this Python")
+    orch = shutil.which("orch", path=str(Path(sys.executable).parent))
+    if orch is None:
+        sys.exit("orch is not installed beside this Python: make setup")
 
     with tempfile.TemporaryDirectory() as root:
         env = {**os.environ, "ORCH_ROOT": root, "PYTHONDONTWRITEBYTECODE": ""}
@@ -48,7 +50,7 @@ def main() -> None:
             samples[name].append(measure(commands[name], env))
 
     bare = statistics.median(wall for wall, _ in samples["python -c pass"][1:])
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {options.repeat} interleaved repeats\n")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.repeat} interleaved repeats\n")
     print("| command | wall ms (median) | CPU ms (median) | wall above bare, ms |\n|---|---|---|---|")
     for name, measured in samples.items():
         wall, cpu = (statistics.median(column) for column in zip(*measured[1:], strict=True))
