@@ -213,7 +213,7 @@ class Steward:
             self._stop()
         if signal.SIGUSR2 in came:
             self._tell(self._workers, signal.SIGUSR2)
-        self._reap()
+        ended = self._reap()
         now = time.monotonic()
         for worker in self._workers:
             if worker.ends is not None and now >= worker.ends:
@@ -222,13 +222,14 @@ class Steward:
         if self._kill_at is not None and now >= self._kill_at:
             self._tell(self._workers, signal.SIGKILL)
             self._kill_at = None
-        if signal.SIGUSR1 in came or now >= self._looked + LOOK:
+        if ended or signal.SIGUSR1 in came or now >= self._looked + LOOK:  # before anything new is started
             self._looked, self._oom_kills = now, oom_kills()
             self._look()
 
-    def _reap(self) -> None:
-        """Take leave of workers that ended."""
-        for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
+    def _reap(self) -> bool:
+        """Take leave of workers that ended. Returns whether there were any."""
+        ended = [worker for worker in self._workers if worker.process.poll() is not None]
+        for worker in ended:
             self._workers.remove(worker)
             self._planned = False
             logs = self._study.incarnations(worker.task)
@@ -239,6 +240,7 @@ class Steward:
             LOG.info("task %s: %s", worker.task, reason or f"died, exit status {status}")
             if reason == "requeued" and not self.stopping:
                 self._queue.append(worker.task)
+        return bool(ended)
 
     def _speak_for(self, task: str, reason: FailureClass) -> str:
         """Say why a worker ended that could not: in an incarnation of its own, for a journal has one writer."""
