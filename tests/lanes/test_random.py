@@ -67,8 +67,17 @@ def test_uniform_numbers_are_a_function_of_seed_stream_and_step(seeds, step, cou
     for lane, seed in enumerate(seeds):
         counters = [(block, stream, step % 2**32, step >> 32) for block in range(blocks)]
         words = [whole_number_philox(counter, (seed % 2**32, seed >> 32)) for counter in counters]
-        expected = [(words[block][place] >> 8) / 2**24 for place, block in itertools.product(range(4), range(blocks))]
+        places = itertools.product(range(4), range(blocks))
+        expected = [((words[block][place] >> 9) + 0.5) / 2**23 for place, block in places]
         assert drawn[:, lane].tolist() == expected[:count]
+
+
+@pytest.mark.parametrize("word", [0, 2**31 - 1, 2**31, 2**32 - 1])
+def test_the_ends_and_the_middle_are_never_drawn(word, monkeypatch):
+    monkeypatch.setattr(random, "philox", lambda counter, key: (torch.full((1, 1), word),) * 4)
+    (drawn,) = random.uniform(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1, stream=0)
+    assert drawn not in (0, 0.5, 1)
+    assert drawn * 4 - 2 != 0
 
 
 def test_uniform_numbers_are_uniform():
