@@ -20,7 +20,8 @@ def make(**values):
 
 
 def test_the_experiment_is_installed_and_needs_no_torch():
-    assert find("arithmetic.single_layer") is SINGLE_LAYER
+    found = find("arithmetic.single_layer")
+    assert (found.params, found.train, found.version) == (SingleLayer, SINGLE_LAYER.train, 1)
     code = "import sys, experiments.arithmetic.params, experiments.arithmetic.data; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
