@@ -34,7 +34,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=[*find_packages(include=["orchestrator*", "experiments*", "export*"]), "r_plots", "jobs"],
-    package_data={"orchestrator": ["py.typed"], "export": ["py.typed"], "r_plots": ["*.R"], "jobs": ["*.yaml"]},
+    package_data={"orchestrator": ["py.typed"], "export": ["py.typed"], "r_plots": ["*.R"], "jobs": ["**/*.yaml"]},
     install_requires=RUNTIME,
     extras_require={"test": TEST, "lint": LINT},
     entry_points={

@@ -28,9 +28,9 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     out = table.console()
     found = [find(name, Path.cwd()) for name in names or installed()]
     if as_json:
-        common.print_json({"schema": 1, "experiments": {each.name: describe(each) for each in found}})
+        common.print_json({"schema": 1, "experiments": {each.reference: describe(each) for each in found}})
     elif not names:
-        rows = [[e.name, str(e.version), str(len(describe(e)["parameters"])), summary(e)] for e in found]
+        rows = [[e.reference, str(e.version), str(len(describe(e)["parameters"])), summary(e)] for e in found]
         out.print(table.table(["experiment", "version", "parameters", ""], rows, right=[1, 2]))
     for each in found if names and not as_json else ():
         rows = [
@@ -43,7 +43,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
             ]
             for name, known in describe(each)["parameters"].items()
         ]
-        out.print(f"{each.name}, version {each.version}", style="bold")
+        out.print(f"{each.reference}, version {each.version}", style="bold")
         out.print(table.table(["parameter", "type", "", "default", ""], rows))
 
 
