@@ -120,7 +120,7 @@ class Experiment:
     steps
         Name of the parameter that holds the number of iterations, for progress and cost.
     reference
-        How grids spell it: the name, or ``module:attribute``. Filled in by :func:`find`.
+        How grids spell it: the name by default, ``module:attribute`` where :func:`find` was given that.
     """
 
     name: str
@@ -131,6 +131,10 @@ class Experiment:
     cadence: str | None = None
     steps: str | None = None
     reference: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.reference:
+            object.__setattr__(self, "reference", self.name)
 
     def load(self) -> Callable[[Any], None]:
         """Import and return the train function. Workers only: this is where torch is imported."""

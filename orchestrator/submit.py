@@ -123,7 +123,7 @@ def desired(grid: Grid, points: Points, project: Path | None = None) -> Desired:
 
     experiment = grid.experiment
     info = {
-        "experiment": experiment.reference or experiment.name,
+        "experiment": experiment.reference,
         "version": experiment.version,
         "form": experiment.form,
         "train": experiment.train,

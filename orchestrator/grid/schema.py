@@ -34,7 +34,7 @@ def json_schema(experiments: Iterable[Experiment]) -> Schema:
     experiments
         The installed experiments; a grid that names another (``my_pkg.params:EXP``) is checked for its structure only.
     """
-    known = sorted(experiments, key=lambda experiment: experiment.name)
+    known = sorted(experiments, key=lambda experiment: experiment.reference)
     definitions: Schema = {
         "span": {"type": "string", "pattern": f"^{SPAN.pattern}$", "description": "both ends included, such as 0..24"},
         "generator": _generator(),
@@ -52,9 +52,9 @@ def json_schema(experiments: Iterable[Experiment]) -> Schema:
     branches = []
     for experiment in known:
         definitions |= _of_experiment(experiment)
-        condition = {"properties": {"experiment": {"const": experiment.name}}, "required": ["experiment"]}
-        branches.append({"if": condition, "then": {"properties": _body(experiment.name)}})
-    installed: Schema = {"enum": [experiment.name for experiment in known]}
+        condition = {"properties": {"experiment": {"const": experiment.reference}}, "required": ["experiment"]}
+        branches.append({"if": condition, "then": {"properties": _body(experiment.reference)}})
+    installed: Schema = {"enum": [experiment.reference for experiment in known]}
     own: Schema = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "description": "my_package.module:EXPERIMENT"}
     schema: Schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -131,7 +131,7 @@ def _some(schema: Schema) -> Schema:
 
 
 def _of_experiment(experiment: Experiment) -> Schema:
-    name = experiment.name
+    name = experiment.reference
     schema: Schema = experiment.params.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     groups = schema.pop("$defs", {})
     properties = dict(_dotted(schema["properties"], {f"#/$defs/{name}.{key}": group for key, group in groups.items()}))
