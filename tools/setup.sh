@@ -12,7 +12,7 @@ python=$1 venv=$2
 "$python" -c 'import ensurepip' 2>/dev/null || tools/debian.sh venv
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
-pip install -q --upgrade pip
+pip install -qq --upgrade pip
 
 # Without a GPU, torch's CPU build saves some 4 GB. If the index at hand would bring the CUDA build, ask PyTorch's own.
 torch_index=${TORCH_INDEX:-}
@@ -22,7 +22,7 @@ if [ -z "$torch_index" ] && ! command -v nvidia-smi >/dev/null 2>&1 &&
 fi
 if [ -n "$torch_index" ]; then
     echo "setup: torch comes from $torch_index (no GPU here; TORCH_INDEX overrides)"
-    pip install -q -c constraints.txt --extra-index-url "$torch_index" "torch==$(sed -n 's/^torch==//p' constraints.txt)+cpu"
+    pip install -qq -c constraints.txt --extra-index-url "$torch_index" "torch==$(sed -n 's/^torch==//p' constraints.txt)+cpu"
 fi
-pip install -q -c constraints.txt -e '.[test,lint]'
+pip install -qq -c constraints.txt -e '.[test,lint]'
 echo "setup: $("$venv/bin/orch" --version) is in $venv/bin"

@@ -16,7 +16,6 @@ from orchestrator.cli import common
 def command(study: str, figures: tuple[str, ...], no_export: bool, as_json: bool, root: str | None) -> None:
     """Draw the figures that the grid of STUDY declares, or those that are named, from fresh tables."""
     from export.figures import draw
-
     from orchestrator.cli.export import fresh
 
     opened = common.open_study(study, root)
