@@ -43,6 +43,9 @@ class RunRecord:
         The step of the newest checkpoint that counts; -1 for none.
     begun
         The step that the last attempt began from; it got further if ``saved`` is beyond.
+    charged
+        Whether an end without a word of the owner's last incarnation counts against the run: not if that began other
+        runs of the task and never came to this one.
     attempts
         How many incarnations began to train it.
     used
@@ -69,6 +72,7 @@ class RunRecord:
     step: int = NEVER
     saved: int = NEVER
     begun: int = NEVER
+    charged: bool = True
     attempts: int = 0
     used: dict[str, int] = field(default_factory=dict)
     code: str = ""
@@ -159,7 +163,7 @@ def lost(record: RunRecord, retries: int) -> policy.Decision:
 
     A run whose task never began only stood in a queue that went away: that costs nothing.
     """
-    return policy.decide("lost", record.counting("lost") if record.k else record.used, retries)
+    return policy.decide("lost", record.counting("lost") if record.k and record.charged else record.used, retries)
 
 
 def fold(
@@ -223,10 +227,12 @@ def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[i
 
 def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> None:
     """Note that a later submission names the run."""
-    if record.n and record.outcome is None and record.failure is None and not record.cancelled and not queued:
+    unfinished = record.n and record.outcome is None and record.failure is None and not record.cancelled
+    if unfinished and record.charged and not queued:
         # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could. Where
         # nothing of a submission ever began, that counts too, or a job that dies at once would be submitted for ever.
         record.used = record.counting("lost")
+    record.begun, record.charged = record.saved, True  # what was done before is not the next attempt's
     if fresh:
         record.outcome, record.step, record.saved, record.begun = None, NEVER, NEVER, NEVER
     if fresh or reset:
@@ -242,15 +248,19 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
     # The last incarnation may still be at work; one that has a successor and said nothing was lost.
     ended = log.end if log.end is not None or last else "lost"
     failure = failure_of(ended) if ended is not None else None
+    nothing = all(step is None for step in log.restored)  # it died before it came to any run
     for record, begun, restored, progress, checkpoint, verdict, failed in zip(
         records, log.begun, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
     ):
         record.k, record.open = log.k, log.end is None
+        record.charged = nothing or restored is not None
         if begun is not None and restored is not None:
             record.outcome, record.failure, record.message, record.signature = None, None, "", ""
             record.step = record.saved = restored
             record.begun = begun
             record.attempts += 1
+        else:
+            record.begun = record.saved
         if record.outcome is not None and verdict is None:
             continue
         if checkpoint is not None:
@@ -267,6 +277,12 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
             record.failure = failure_of(str(failed["class"])) or "lost"
             record.message, record.signature = str(failed.get("message", "")), str(failed.get("signature", ""))
             record.used = record.counting(record.failure)
-        elif failure is not None:
+        elif failure is not None and (restored is not None or not _settled(record)):
             record.failure, record.message = failure, f"the task ended: {ended}"
-            record.used = record.counting(failure)
+            if record.charged:
+                record.used = record.counting(failure)
+
+
+def _settled(record: RunRecord) -> bool:
+    """Say whether an earlier incarnation said of the run what the end of a later one does not change."""
+    return record.failure is not None and policy.RULES[record.failure].action == "stop"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, SupportsInt
 
+from orchestrator.errors import UserError
 from orchestrator.study import atomic
 from orchestrator.study.records import Task
 from orchestrator.study.spans import pack_steps, to_spans
@@ -32,9 +34,13 @@ class Incarnation:
         Counted from 1.
     path
         The folder.
+    superseded
+        Says which lanes are somebody else's by now (``Study.superseded``).
     """
 
-    def __init__(self, task: Task, k: int, path: Path) -> None:
+    def __init__(
+        self, task: Task, k: int, path: Path, superseded: Callable[[Incarnation, Sequence[bytes]], Container[int]]
+    ) -> None:
         self.task, self.n, self.k, self.path = task, task.n, k, path
         self.seen = task.n  # the last entry of the chain that `Study.superseded` has looked at
         self.gone: set[int] = set()  # lanes found to belong to somebody else, or cancelled
@@ -43,7 +49,8 @@ class Incarnation:
         self._beats = 0
         self._torn = False
         self._sequence = 0
-        self._kept: dict[Path, set[int]] = {}  # own checkpoints, and the lanes that still need them
+        self._superseded = superseded
+        self._kept: dict[Path, tuple[frozenset[int], set[int]]] = {}  # own checkpoints: their lanes, and who needs them
         self.beat()
 
     @property
@@ -130,7 +137,7 @@ class Incarnation:
         Returns
         -------
         Path
-            The file. Own older checkpoints that no lane needs any more are removed.
+            The file. Own older checkpoints that no lane needs any more, here or elsewhere, are removed.
         """
         named = list(map(int, lanes))
         self._sequence += 1
@@ -138,7 +145,7 @@ class Incarnation:
         atomic.write_new(path, write)
         self.write("checkpoint", lanes=named, steps=steps, file=path.name)
         self._release(named)
-        self._kept[path] = set(named)
+        self._kept[path] = frozenset(named), set(named)
         return path
 
     def close(self) -> None:
@@ -148,8 +155,16 @@ class Incarnation:
 
     def _release(self, lanes: Iterable[int]) -> None:
         done = set(lanes)
-        for path, needed in list(self._kept.items()):
+        for _, needed in self._kept.values():
             needed.difference_update(done)
-            if not needed:
+        unneeded = {path: held for path, (held, needed) in self._kept.items() if not needed}
+        if not unneeded:
+            return
+        # A successor may have begun from one of them. It took what the journal names as the newest: either it comes
+        # after the record that was just written, and takes that one, or it is seen here, and its file stays.
+        with contextlib.suppress(OSError, UserError):
+            gone = self._superseded(self, self.task.runs)
+            for path, held in unneeded.items():
                 del self._kept[path]
-                atomic.remove(path)
+                if not any(lane in gone for lane in held):
+                    atomic.remove(path)

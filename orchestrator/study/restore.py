@@ -71,8 +71,9 @@ class Standing:
         for run, candidates in self.candidates.items():
             if run in self.finished:
                 continue
-            for candidate in sorted(candidates, key=lambda c: c.step, reverse=True):
-                step, path, column, log, source = candidate
+            # Of equal steps the last: ordinary code may write checkpoints without telling of a step in between.
+            in_order = sorted(candidates, key=lambda c: c.step)
+            for step, path, column, log, source in reversed(in_order):
                 if code is not None and source != code:
                     continue
                 if path not in there:

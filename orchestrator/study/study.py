@@ -307,7 +307,7 @@ class Study:
         """Begin the next incarnation of a task. Its predecessors are superseded from this moment on."""
         task = self.task(task_name)
         k, path = atomic.make_next(self.task_path(task_name))
-        return Incarnation(task, k, path)
+        return Incarnation(task, k, path, self.superseded)
 
     def incarnations(self, task_name: str, *, keep_records: bool = False) -> list[IncarnationLog]:
         """Return the parsed journals of a task's incarnations, in order."""

@@ -105,8 +105,8 @@ def test_restore_points_honour_ownership(study):
     assert study.incarnations("2-0")[0].restored == [30, 20]
     save(first, [40, 50, 60])  # run 0 may; runs 1 and 2 are not its own any more
     points = study.restore_points(RUNS)
-    # The first task removed the file that its successor began from: what is left is beyond it, and does not count.
-    assert {run: point.step for run, point in points.items()} == {RUNS[0]: 40}
+    # What the first task wrote later does not count, and what its successor began from is still there.
+    assert {run: point.step for run, point in points.items()} == {RUNS[0]: 40, RUNS[1]: 20, RUNS[2]: 30}
     save(second, [33, 25])
     points = study.restore_points(RUNS)
     assert {run: (p.step, p.column) for run, p in points.items()} == {
@@ -129,6 +129,66 @@ def test_a_lane_that_is_begun_again_by_the_same_process(study):
     assert {run: point.step for run, point in study.restore_points(RUNS).items()} == {RUNS[0]: 20, RUNS[2]: 10}
     work.write("end", reason="timeout")
     assert study.history().runs[RUNS[0]].used == {"timeout": 1}
+
+
+def test_what_an_earlier_attempt_got_done_is_no_later_ones_merit(study):
+    """A run that got further once, and whose workers then die before they restore it, is not tried for ever."""
+    enter(study, [0], [1])
+    for task in ("1-0", "1-1"):
+        save(start(study, task), 40)
+    for n in (2, 3, 4):
+        enter(study, [0])
+        study.begin(f"{n}-0")
+        study.begin("1-1")
+    history = study.history()
+    assert history.runs[RUNS[0]].used == {"lost": 3}
+    assert [history.state(run, set()) for run in RUNS[:2]] == ["failed", "failed"]
+
+
+def test_runs_that_were_never_come_to_are_not_charged(study):
+    for n in (1, 2, 3, 4):
+        enter(study, [0, 1])
+        work = study.begin(f"{n}-0")
+        work.write("restored", lanes=[0], steps=-1)  # one after the other: the second has to wait
+        if n == 2:
+            work.write("end", reason="timeout")
+    history = study.history()
+    assert history.state(RUNS[0], set()) == "failed"
+    assert history.state(RUNS[1], set()) == "lost"  # which goes on
+    assert history.runs[RUNS[1]].used == {}
+
+
+def test_a_mistake_stands_whatever_becomes_of_later_incarnations(study):
+    enter(study, [0, 1])
+    work = start(study, "1-0")
+    work.write("failed", lanes=[0], message="no", signature="x", **{"class": "user error"})
+    study.begin("1-0")  # dies before it says anything
+    study.begin("1-0").write("end", reason="oom")
+    mistaken, other = (study.history().runs[run] for run in RUNS[:2])
+    assert (mistaken.failure, mistaken.message) == ("user error", "no")
+    assert other.failure == "oom"
+
+
+def test_of_checkpoints_at_equal_steps_the_last_counts(study):
+    """Ordinary code may write checkpoints and tell of no step in between."""
+    enter(study, [0])
+    save(start(study, "1-0"), 10)
+    second = start(study, "1-0")
+    save(second, 10)
+    assert study.restore_points(RUNS)[RUNS[0]].path.parent == second.path
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_superseded_copy_does_not_remove_what_its_successor_began_from(study, elsewhere):
+    enter(study, range(2))
+    first = start(study, "1-0")
+    save(first, 10)
+    if elsewhere:
+        enter(study, range(2))
+    start(study, "2-0" if elsewhere else "1-0")  # restores 10, and dies before its own first checkpoint
+    save(first, 20)
+    finish(first)
+    assert {point.step for point in study.restore_points(RUNS).values()} == {10}
 
 
 def test_a_vanished_checkpoint_is_not_restored(study):
