@@ -179,7 +179,7 @@ def main() -> None:
             start, whole = line(measured[1], measured[3], options.lane_steps, options.iterations)
             print(
                 f"| {layer} | {inputs} | {count} | {per_run:.1f} | {per_run * count:.0f} | {whole:.1f} ({start:.1f}) |"
-                f" +{cold - start:.1f} | {per_run * count / whole:.0f}× |",
+                f" +{max(0.0, cold - start):.1f} | {per_run * count / whole:.0f}× |",
                 flush=True,
             )
 
