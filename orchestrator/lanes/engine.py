@@ -8,6 +8,7 @@ graph, so that a warm start imports neither dynamo nor inductor.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -24,6 +25,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import UserError
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
 
 Flat = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """A function of tensors that returns tensors, both in a fixed order."""
@@ -78,6 +81,20 @@ def compiler() -> str | None:
         if made.returncode == 0:
             return path
     return None
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed blocks for the next request; nothing happens where another C library is in use.
+
+    A step frees and asks for the same megabytes again and again. By default they go back to the system each time, and
+    every 4 kB of them costs a page fault on return: a third of an eager step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    for parameter, size in ((_TRIM_THRESHOLD, 1 << 30), (_TOP_PAD, 1 << 26), (_MMAP_THRESHOLD, 1 << 25)):
+        mallopt(parameter, size)
 
 
 def prepare(function: Flat, inputs: Sequence[Tensor], engine: Mapping[str, Any]) -> Flat:

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from orchestrator.experiment import Experiment, ExperimentParams, flatten, lane_paths, nest
 from orchestrator.lanes import loop
+from orchestrator.lanes.engine import keep_freed_memory
 from orchestrator.recorder import IntArray, Recorder, Snapshot
 
 
@@ -145,6 +146,7 @@ def train_lanes(
     of its lanes to verdicts is packed anew: its survivors go to the head of the line, with their snapshot.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     function = experiment.load()
     waiting: list[int] = list(range(len(params)))
     snapshots: dict[int, Snapshot] = {}
