@@ -1,8 +1,8 @@
 """Training batches and initial weights of many lanes, drawn inside the step.
 
 Two streams: ``counter``, a function of (seed, iteration), and ``legacy``, the numbers of the papers' code, whose
-generator is part of a lane's state. Inputs are float32 (I, B, L), targets float32 (B, L). Legacy inputs and targets are
-reckoned in float64 and rounded at the end, as the original does; the counter stream is single precision throughout.
+generator is part of a lane's state. Inputs are float32 (I, B, L), targets float32 (B, L), both reckoned in float64 and
+rounded at the end, as the original does.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ def build(lanes: Lanes) -> Stream:
 
 
 class Ranges:
-    """The lanes' training ranges: maps numbers from [0, 1) to them."""
+    """The lanes' training ranges: maps numbers from [0, 1) to them, in float64 as the papers' code does."""
 
-    def __init__(self, lanes: Lanes, dtype: torch.dtype) -> None:
+    def __init__(self, lanes: Lanes) -> None:
         spans = [read_range(p.interpolation) for p in lanes.params]
         ends = np.array([[s.intervals[0], s.intervals[-1]] for s in spans]).transpose(1, 2, 0)  # (part, end, L)
-        self.low = lanes.tensor(ends[:, 0]).to(dtype)
-        self.width = lanes.tensor(ends[:, 1] - ends[:, 0]).to(dtype)
+        self.low, self.width = lanes.tensor(ends[:, 0]), lanes.tensor(ends[:, 1] - ends[:, 0])
         kinds = [kind_of(s) for s in spans]
         self.kinds = sorted(set(kinds))
         self.is_kind = {kind: lanes.tensor([k == kind for k in kinds]) for kind in self.kinds}
@@ -113,13 +112,13 @@ class Counter:
 
     def __init__(self, lanes: Lanes) -> None:
         self.params: SingleLayer = lanes.static
-        self.seeds, self.ranges, self.targets = lanes.seeds, Ranges(lanes, torch.float32), Targets(lanes)
+        self.seeds, self.ranges, self.targets = lanes.seeds, Ranges(lanes), Targets(lanes)
 
     def weights(self) -> Tensor:
         """Return the initial weights, float32 (count, L)."""
         init = weight_init(self.params)
         unit = random.uniform(self.seeds, torch.zeros_like(self.seeds), init.count, stream=WEIGHTS)
-        return unit * (init.high - init.low) + init.low
+        return (unit * (init.high - init.low) + init.low).float()
 
     def start(self) -> Any:
         """Return nothing: there is no state."""
@@ -136,7 +135,7 @@ class Counter:
                 x = _halves(first, second) if kind == "input" else first.where(self._unit(step, COINS) < 0.5, second)
             batches.append((x, ranges.is_kind[kind]))
         x = _of_kind(batches)
-        return x, self.targets(x), state
+        return x.float(), self.targets(x).float(), state
 
     def _unit(self, step: Tensor, stream: int) -> Tensor:
         inputs, rows = self.params.input_size, self.params.batch_size
@@ -148,7 +147,7 @@ class Legacy:
 
     def __init__(self, lanes: Lanes) -> None:
         self.lanes, self.params = lanes, lanes.static
-        self.ranges, self.targets = Ranges(lanes, torch.float64), Targets(lanes)
+        self.ranges, self.targets = Ranges(lanes), Targets(lanes)
 
     def weights(self) -> Tensor:
         """Return the initial weights, float32 (count, L)."""

@@ -54,11 +54,11 @@ def uniform(seed: Tensor, step: Tensor, count: int, *, stream: int) -> Tensor:
     Returns
     -------
     Tensor
-        float32 (count, L): (k + ½) · 2⁻²³ for whole k, each exact in float32. Never 0, ½ or 1, so that a range
-        around zero never yields a zero to divide by; multiples of 2⁻²⁴ would, every 16 million draws.
+        float64 (count, L): (k + ½) · 2⁻³² for whole k. Scale them to a range first and round to float32 last: with
+        multiples of 2⁻²⁴ a range around zero yields an exact zero, to divide by, every few million draws.
     """
     blocks = -(-count // 4)
     block = torch.arange(blocks, dtype=torch.int64, device=seed.device)[:, None]
     name = torch.full_like(block, stream)
     words = philox((block, name, step & MASK, step >> 32), (seed & MASK, seed >> 32))
-    return torch.cat([((word >> 9) * 2 + 1).to(torch.float32) for word in words])[:count] * 2.0**-24
+    return (torch.cat([word.double() for word in words])[:count] + 0.5) * 2.0**-32

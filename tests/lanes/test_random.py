@@ -62,22 +62,24 @@ def test_any_counter_and_key(counter, key):
 def test_uniform_numbers_are_a_function_of_seed_stream_and_step(seeds, step, count, stream):
     drawn = random.uniform(torch.tensor(seeds), torch.full((len(seeds),), step), count, stream=stream)
     assert drawn.shape == (count, len(seeds))
-    assert drawn.dtype == torch.float32
+    assert drawn.dtype == torch.float64
     blocks = -(-count // 4)
     for lane, seed in enumerate(seeds):
         counters = [(block, stream, step % 2**32, step >> 32) for block in range(blocks)]
         words = [whole_number_philox(counter, (seed % 2**32, seed >> 32)) for counter in counters]
         places = itertools.product(range(4), range(blocks))
-        expected = [((words[block][place] >> 9) + 0.5) / 2**23 for place, block in places]
+        expected = [(words[block][place] + 0.5) / 2**32 for place, block in places]
         assert drawn[:, lane].tolist() == expected[:count]
 
 
-@pytest.mark.parametrize("word", [0, 2**31 - 1, 2**31, 2**32 - 1])
-def test_the_ends_and_the_middle_are_never_drawn(word, monkeypatch):
-    monkeypatch.setattr(random, "philox", lambda counter, key: (torch.full((1, 1), word),) * 4)
-    (drawn,) = random.uniform(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1, stream=0)
-    assert drawn not in (0, 0.5, 1)
-    assert drawn * 4 - 2 != 0
+@pytest.mark.parametrize(("low", "width"), [(-2.0, 4.0), (-1.0, 3.0), (-1.7, 4.0)])
+def test_a_range_around_zero_yields_no_zero(low, width, monkeypatch):
+    middle = round(-low / width * 2**32)
+    for word in range(middle - 3, middle + 3):
+        monkeypatch.setattr(random, "philox", lambda counter, key, word=word: (torch.full((1, 1), word),) * 4)
+        (drawn,) = random.uniform(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1, stream=0)
+        assert 0 < drawn < 1
+        assert (low + width * drawn).float() != 0
 
 
 def test_uniform_numbers_are_uniform():
