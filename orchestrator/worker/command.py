@@ -139,16 +139,23 @@ class Program:
         self.collect()
         return status
 
-    def ask_to_end(self) -> None:
-        """Send TERM to the program and all it started; after a while, KILL. Called again and again, from any thread."""
+    def ask_to_end(self) -> bool:
+        """Send TERM to the program and all it started; after a while, KILL. Called again and again, from any thread.
+
+        Returns
+        -------
+        bool
+            Whether it was asked; False if it had come to its end before.
+        """
         with self._lock:
             if self._over:
-                return
+                return self._asked is not None
             if self._asked is None:
                 self._asked = time.monotonic()
                 self._signal(signal.SIGTERM)
             elif time.monotonic() - self._asked > GRACE:
                 self._signal(signal.SIGKILL)
+            return True
 
     def collect(self) -> list[Path]:
         """Link event files that have appeared into the study's events; returns all, where the program writes them."""

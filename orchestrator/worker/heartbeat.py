@@ -87,11 +87,15 @@ class Heartbeat(threading.Thread):
             self.look()
             attend = self._attend
             if attend is not None:
-                attend()
+                try:
+                    attend()
+                except Exception as error:  # noqa: BLE001  (without this thread nobody would hear an order to stop)
+                    self._complain(error)
             if self.all_gone and lonely_since is None:
                 lonely_since = time.monotonic()
             if lonely_since is not None and time.monotonic() - lonely_since > GRACE:
-                self._incarnation.write("end", reason="superseded")
+                with contextlib.suppress(OSError):
+                    self._incarnation.write("end", reason="superseded")
                 self._leave(0)
                 return
             self._signals.wait(INTERVAL)

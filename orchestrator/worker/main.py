@@ -130,21 +130,21 @@ def _journal_begin(incarnation: Incarnation, job: str, packages: str) -> None:
 
 
 def _unfinished(study: Study, incarnation: Incarnation, recorder: TaskRecorder) -> list[int]:
-    """Return the lanes that earlier incarnations of this task left to do."""
-    verdicts: set[int] = set()
+    """Return the lanes that earlier owners left to do: one of them may have finished after this task was submitted."""
+    runs = incarnation.task.runs
+    finished = study.finished(runs)
     failed: dict[int, dict[str, Any]] = {}
     for log in study.incarnations(incarnation.task.name):
         if log.k >= incarnation.k:
             continue
-        verdicts |= {lane for lane, verdict in enumerate(log.verdicts) if verdict is not None}
         failed |= {lane: failure for lane, failure in enumerate(log.failures) if failure is not None}
     for lane, record in failed.items():
         kind = record["class"]
-        if lane not in verdicts and kind in policy.RULES and policy.RULES[kind].action == "stop":
+        if runs[lane] not in finished and kind in policy.RULES and policy.RULES[kind].action == "stop":
             # Said again, for what counts is what the last incarnation says.
             told = (record.get(name, "") for name in ("message", "signature", "traceback"))
             recorder.fail([lane], Failure(kind, *map(str, told)))
-    return [lane for lane in range(len(incarnation.task.runs)) if lane not in verdicts and not recorder.closed[lane]]
+    return [lane for lane, run in enumerate(runs) if run not in finished and not recorder.closed[lane]]
 
 
 def _refusal(study: Study, incarnation: Incarnation, packages: str) -> Failure | None:

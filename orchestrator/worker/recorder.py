@@ -68,6 +68,7 @@ class TaskRecorder:
         self.saved = np.full(self._count, NEVER, np.int64)  # the step of its last checkpoint
         self.open = np.zeros(self._count, np.bool_)  # lanes that began and have neither verdict nor failure
         self.closed = np.zeros(self._count, np.bool_)  # lanes that have one
+        self._closed_any = False  # of those that began here, not of what an earlier incarnation said
         self._told = self.steps.copy()
         self._started = self._checkpointed = self._flushed = self._progressed = clock()
         self._cost = 0.0
@@ -83,7 +84,7 @@ class TaskRecorder:
     @property
     def progressed(self) -> bool:
         """Whether this incarnation got anything further: a verdict, or a checkpoint beyond where a lane began."""
-        return bool(self.closed.any() or (self.saved > self.begun).any())
+        return self._closed_any or bool((self.saved > self.begun).any())
 
     def left(self, lanes: Iterable[int]) -> list[int]:
         """Return the lanes among ``lanes`` that still want training."""
@@ -171,6 +172,7 @@ class TaskRecorder:
         self._close(lanes)
 
     def _close(self, lanes: IntArray) -> None:
+        self._closed_any |= bool(self.open[lanes].any())
         self.open[lanes], self.closed[lanes] = False, True
         self.events.close(lanes.tolist())
 

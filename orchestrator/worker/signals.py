@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Final, Literal
 
@@ -40,7 +41,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.stop: Stop = ""
-        self._owner = os.getpid()
+        self._masks = threading.local()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
@@ -48,16 +49,26 @@ class Signals:
             signal.signal(number, self._note)
         # Whoever started us may have held signals back until there was somebody to take them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        # A child that user code forks inherits the handlers, and would survive its parent's terminate(). Python forgets
+        # what reaches a child in its first moment: until the child has handlers of its own, signals wait in the kernel.
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._let_go_in_child)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if os.getpid() != self._owner:
-            # A child that user code forked inherits the handlers, and would survive its parent's terminate().
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
         if self.stop != "exit":
             self.stop = STOPS.get(number, self.stop)
         self.wake()
+
+    def _hold(self) -> None:
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def _let_go(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def _let_go_in_child(self) -> None:
+        for number in SIGNALS:
+            if signal.getsignal(number) == self._note:  # user code may have put its own there
+                signal.signal(number, signal.SIG_DFL)
+        self._let_go()
 
     def wake(self) -> None:
         """Wake up whoever is in :meth:`wait`."""

@@ -192,7 +192,7 @@ def _train_commands(work: Work, lanes: list[int]) -> None:
         if work.recorder.left([lane]):
             try:
                 _train_command(work, lane)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 work.recorder.fail([lane], complain(error))
 
 
@@ -215,10 +215,9 @@ def _train_command(work: Work, lane: int) -> None:
 
     def attend() -> None:
         nonlocal ended_by_us
-        program.collect()
         if work.recorder.stopping or lane in work.heartbeat.gone:
-            ended_by_us = True
-            program.ask_to_end()
+            ended_by_us = program.ask_to_end()
+        program.collect()
 
     with work.heartbeat.attending(attend):
         status = program.wait()

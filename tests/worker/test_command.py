@@ -92,6 +92,26 @@ def test_a_stop_reaches_all_that_a_program_started(tmp_path):
     assert log_of(study).end == "interrupted"
 
 
+def test_a_program_that_is_over_cannot_be_asked_to_end(tmp_path):
+    """A stop that comes while its last files are gathered must not undo what it did."""
+    program = command.Program(["true"], tmp_path, None, lambda *_: tmp_path, {})
+    assert program.wait() == 0
+    assert not program.ask_to_end()
+    slow = command.Program(["sleep", "1000"], tmp_path, None, lambda *_: tmp_path, {})
+    assert slow.ask_to_end()
+    assert slow.wait() == -signal.SIGTERM
+    assert slow.ask_to_end()
+
+
+def test_trouble_in_starting_one_program_is_not_the_others_fault(tmp_path):
+    rows = [{"alpha": "x" * 200_000}, {"alpha": "y"}]  # longer than any system lets a word be
+    study = command_study(tmp_path, "test -n ${alpha}", rows, tasks=[[0, 1]])
+    assert work(study) == 0
+    log = log_of(study)
+    assert "Argument list too long" in log.failures[0]["message"]
+    assert log.verdicts[1] == ("done", -1)
+
+
 def test_a_program_dies_with_its_worker(tmp_path):
     study = command_study(
         tmp_path, "sh run.sh ${run.dir}", [{}], files={"run.sh": "echo $$ > $1/self; exec sleep 1000\n"}

@@ -77,6 +77,22 @@ def test_a_file_system_that_is_away_for_a_while_is_no_reason_to_stop(study, beat
     assert beating.all_gone
 
 
+def test_the_heart_goes_on_whatever_goes_wrong_at_a_beat(study, beating):
+    """A folder that vanishes while a program's files are searched must not make it deaf to all orders."""
+    called = []
+
+    def attend():
+        called.append(1)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    beating.start()
+    with beating.attending(attend):
+        eventually(lambda: called)
+        study.publish(Submission(2, "cancel", generation=1, cancel="all"))
+        beating._signals.wake()
+        eventually(lambda: beating.all_gone and len(called) > 1)
+
+
 def test_whoever_cannot_look_is_called(beating):
     called = []
     beating.start()

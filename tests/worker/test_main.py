@@ -119,6 +119,33 @@ def test_a_slice_too_short_to_get_anywhere_is_a_timeout(tmp_path):
     assert (ends[0] == "requeued") == (log.saved[0] is not None and log.saved[0] > -1)
 
 
+def test_a_failure_of_an_earlier_incarnation_is_no_progress(tmp_path):
+    """Otherwise a slice too short for its neighbours would be repeated for ever."""
+    rows = [{"steps": 9, "fail_at": 2}, {"steps": 50, "pause": 0.01}]
+    study = plain_study(tmp_path, PLAIN, rows, tasks=[[0, 1]], resources={"checkpoint": "1h"})
+    first = study.begin("1-0")
+    first.write("restored", lanes=[0], steps=-1)
+    first.write("failed", lanes=[0], message="no", signature="x", **{"class": "user error"})
+    first.write("end", reason="requeued")
+    worker = start_worker(study, "1-0")
+    eventually(lambda: study.heartbeat("1-0")[0] == 2)
+    interrupt(study, worker, signal.SIGUSR2)
+    log = study.incarnations("1-0")[1]
+    progressed = log.saved[1] is not None and log.saved[1] > -1
+    assert log.end == ("requeued" if progressed else "timeout")
+
+
+def test_a_run_that_its_former_owner_finished_is_left_as_it_is(tmp_path):
+    study = plain_study(tmp_path, PLAIN, [{"steps": 30}, {"steps": 5}], tasks=[[0, 1]])
+    study.publish(study.submission(1).numbered(2))
+    former = study.begin("1-0")  # finds out too late, or finishes while it is told to stop
+    former.write("restored", lanes=[0], steps=-1)
+    former.write("verdict", lanes=[0], steps=29, outcome="done")
+    assert work(study, "2-0") == 0
+    assert study.incarnations("2-0")[0].restored == [None, -1]
+    assert [study.history().runs[run].outcome for run in study.generation().runs] == ["done", "done"]
+
+
 def test_old_checkpoints_are_removed(tmp_path):
     study = plain_study(tmp_path, PLAIN, [SLOW, {"steps": 200, "pause": 0.002}])
     worker = start_worker(study, "1-0")
@@ -307,9 +334,10 @@ def test_children_forked_by_user_code_can_be_terminated(tmp_path):
         "\n_train = train\n"
         "def train(run):\n"
         "    import multiprocessing\n"
-        "    child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(1000,))\n"
-        "    child.start(); child.terminate(); child.join(20)\n"
-        "    if child.exitcode != -signal.SIGTERM: raise ValueError(f'exit code {child.exitcode}')\n"
+        "    for _ in range(20):\n"
+        "        child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(20,))\n"
+        "        child.start(); child.terminate(); child.join()\n"
+        "        if child.exitcode != -signal.SIGTERM: raise ValueError(f'exit code {child.exitcode}')\n"
         "    _train(run)\n"
     )
     study = plain_study(tmp_path, {**PLAIN, "toy/train.py": train}, [{"steps": 3}])
