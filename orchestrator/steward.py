@@ -224,7 +224,10 @@ class Steward:
             self._kill_at = None
         if ended or signal.SIGUSR1 in came or now >= self._looked + LOOK:  # before anything new is started
             self._looked, self._oom_kills = now, oom_kills()
-            self._look()
+            try:
+                self._look()
+            except (UserError, OSError) as error:
+                LOG.error("cannot look at the chain: %s", error)
 
     def _reap(self) -> bool:
         """Take leave of workers that ended. Returns whether there were any."""
@@ -232,15 +235,22 @@ class Steward:
         for worker in ended:
             self._workers.remove(worker)
             self._planned = False
-            logs = self._study.incarnations(worker.task)
-            reason = logs[-1].end if logs else None
-            status = worker.process.returncode
-            if reason is None and status == -signal.SIGKILL and oom_kills() > self._oom_kills:
-                reason = self._speak_for(worker.task, "oom")
+            status, reason = worker.process.returncode, None
+            try:
+                reason = self._last_word(worker)
+                if reason is None and status == -signal.SIGKILL and oom_kills() > self._oom_kills:
+                    reason = self._speak_for(worker.task, "oom")
+            except (UserError, OSError) as error:
+                LOG.error("task %s: %s", worker.task, error)
             LOG.info("task %s: %s", worker.task, reason or f"died, exit status {status}")
             if reason == "requeued" and not self.stopping:
                 self._queue.append(worker.task)
         return bool(ended)
+
+    def _last_word(self, worker: _Worker) -> str | None:
+        """Return the reason that a worker gave for its end, if it came so far; its predecessors' do not count."""
+        logs = self._study.incarnations(worker.task)
+        return logs[-1].end if logs and logs[-1].begin.get("pid") == worker.process.pid else None
 
     def _speak_for(self, task: str, reason: FailureClass) -> str:
         """Say why a worker ended that could not: in an incarnation of its own, for a journal has one writer."""
@@ -267,8 +277,8 @@ class Steward:
         new = [entry for entry in self._study.chain() if entry.n > self._seen]
         if not new or self.stopping:
             return
-        self._seen = new[-1].n
         for entry in new:
+            self._seen = entry.n
             for array in range(len(entry.arrays) if entry.cluster == self.name else 0):
                 if self._study.owner(entry.n, array) is None and self.take(entry, array):
                     LOG.info("submission %d, array %d", entry.n, array)

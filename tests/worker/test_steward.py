@@ -239,6 +239,45 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_says_so(tmp_path):
     assert [len(spec.indices()) for spec in study.submission(2).tasks] == [1, 1]  # fewer runs in a task
 
 
+def test_a_worker_that_cannot_begin_is_not_started_for_ever(tmp_path, start):
+    """What its predecessor said, that it should be started again, does not count for it."""
+    study = plain_study(tmp_path, PLAIN, [{"steps": 9}])
+    former = study.begin("1-0")
+    former.write("begin", host="here", pid=0)
+    former.write("restored", lanes=[0], steps=-1)
+    former.checkpoint(lambda file: file.write(b"state"), [0], 5)
+    former.write("end", reason="requeued")
+    (study.code_dir(study.submission(1).code) / "orchestrator" / "worker" / "main.py").write_text("raise OSError")
+    job = start(study)
+    eventually(lambda: ended(job))
+    assert counts(study) == {"failed": 1}
+    assert [entry.n for entry in study.chain()] == [1, 2, 3, 4]
+
+
+def test_a_disk_that_fills_up_does_not_end_the_steward(tmp_path):
+    """What it would have written is lost; the runs that are at work are not."""
+    rows = [{"steps": 9, "fail_at": 2, "how": "kill"}, {"steps": 500, "pause": 0.005}]
+    study = plain_study(tmp_path, PLAIN, rows)
+    code = f"""
+import itertools, orchestrator.steward as s
+from orchestrator.study.study import Study
+counter = itertools.count()
+s.oom_kills = lambda: next(counter)
+def full(*_): raise OSError(28, "No space left on device")
+take, Study.begin = Study.take, full
+Study.take = lambda self, n, *rest: take(self, n, *rest) if n == 1 else full()
+s.main([{str(study.path)!r}, "1", "0"])
+"""
+    steward = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2]
+    )
+    assert steward.returncode == 0, steward.stderr
+    assert "Traceback" not in steward.stderr
+    assert study.incarnations("1-1")[0].end == "finished"
+    assert study.chain()[1:]
+    assert study.history().unhanded == {"2-0"}
+
+
 def test_the_kernels_count_of_memory_kills_is_read(tmp_path):
     from orchestrator.steward import oom_kills
 
