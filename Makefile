@@ -40,7 +40,7 @@ format: setup    ## rewrite the sources in the house style
 lock: setup      ## resolve setup.py's dependencies again and rewrite constraints.txt
 	tools/lock.sh $(BIN)
 
-bench-lanes: setup   ## lanes beside one process per run (takes about half an hour on two cores)
+bench-lanes: setup   ## lanes beside one process per run (about an hour; options: python benchmarks/bench_lanes.py --help)
 	$(BIN)/python benchmarks/bench_lanes.py
 
 bench-grid: setup    ## expansion, validation and hashing of 10^5 and 10^6 runs
