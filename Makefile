@@ -24,7 +24,7 @@ smoke: setup     ## the demo, shortened: seconds instead of minutes
 	$(BIN)/orch run jobs/smoke.yaml
 
 test: setup      ## every test
-	@tools/debian.sh figures compiler || true
+	@tools/debian.sh figures compiler pdf || true
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup      ## style, types, and the arrows between packages

@@ -1,5 +1,5 @@
 #!/bin/sh
-# debian.sh WHAT…: install the Debian packages that are missing for figures, compiler or venv, where this user may.
+# debian.sh WHAT…: install the Debian packages missing for figures, compiler, pdf or venv, where this user may.
 # Where it may not, it says in one sentence what is missing and what would install it, and returns 1.
 set -u
 
@@ -15,8 +15,9 @@ for what in "$@"; do
     figures) need "figures need R" "Rscript -e 'for (p in c(\"ggplot2\", \"readr\", \"dplyr\", \"tidyr\", \"scales\")) library(p, character.only = TRUE)'" \
         r-base-core r-cran-ggplot2 r-cran-readr r-cran-dplyr r-cran-tidyr r-cran-scales ;;
     compiler) need "compiled lanes need a C++ compiler (training is slower without)" "command -v g++ || command -v clang++" g++ ;;
+    pdf) need "tests read the text of figures" "command -v pdftotext" poppler-utils ;;
     venv) need "a virtual environment needs Python's venv module" "python3 -c 'import ensurepip'" python3-venv ;;
-    *) echo "debian.sh: $what is none of: figures compiler venv" >&2; exit 2 ;;
+    *) echo "debian.sh: $what is none of: figures compiler pdf venv" >&2; exit 2 ;;
     esac
 done
 [ -z "$missing" ] && exit 0
