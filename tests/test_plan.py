@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from orchestrator import policy
 from orchestrator.errors import UserError
 from orchestrator.experiment import program_of
-from orchestrator.plan import PlanOptions, more_memory, plan, select
+from orchestrator.filters import select
+from orchestrator.plan import PlanOptions, more_memory, plan
 from orchestrator.points import Points
 from orchestrator.study.history import History, RunRecord
 from tests.study.studies import LANES, ids, make_points

@@ -95,7 +95,7 @@ def choose(study: Study, words: Sequence[str]) -> list[bytes]:
     UserError
         If a word names no run.
     """
-    from orchestrator.plan import select
+    from orchestrator.filters import select
 
     generation = newest(study)
     points, runs = generation.points, generation.runs
