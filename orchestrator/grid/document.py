@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class Node(ABC):
     """A positioned value: a :class:`Scalar`, a :class:`Items` or a :class:`Mapping`.
 
     Parameters
@@ -63,14 +64,14 @@ class Node:
     size: int
 
     @property
+    @abstractmethod
     def plain(self) -> Any:
         """The node as plain Python values."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def kind(self) -> str:
         """What the node is, in words."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
