@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -40,21 +42,55 @@ dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Change noth
 yes_option = click.option("-y", "--yes", is_flag=True, help="Ask no questions.")
 
 
+@dataclass(frozen=True)
+class GridOptions:
+    """What every command that reads a grid is told.
+
+    Parameters
+    ----------
+    grid, overrides
+        Path of the grid file, and the trailing ``key=value`` words.
+    cluster, workers, root
+        Where to train, how many processes side by side, and the folder of all studies, if anything was said.
+    only, prune, rerun_stale, probe
+        Which runs, and what else is to be done about them; see :class:`orchestrator.submit.Request`.
+    """
+
+    grid: str
+    overrides: tuple[str, ...] = ()
+    cluster: str | None = None
+    workers: str | None = None
+    only: tuple[str, ...] = ()
+    prune: bool = False
+    rerun_stale: bool = False
+    probe: bool = False
+    root: str | None = None
+
+
+_GRID_OPTIONS = (
+    click.argument("grid", type=click.Path(exists=True, dir_okay=False)),
+    click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+    click.option("--cluster", metavar="NAME", help="Where to train: local, slurm, lsf, or a profile."),
+    click.option("--workers", metavar="N", help="Processes side by side."),
+    click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these runs, e.g. seed=0..3."),
+    click.option("--prune", is_flag=True, help="Let go of runs that left the grid."),
+    click.option("--rerun-stale", is_flag=True, help="Train results of older sources again."),
+    click.option("--probe", is_flag=True, help="First train the two extreme tasks for a few steps, and measure them."),
+    root_option,
+)
+
+
 def grid_options(function: F) -> F:
-    """Add what every command that reads a grid takes: GRID, overrides, and where to train."""
-    options = (
-        click.argument("grid", type=click.Path(exists=True, dir_okay=False)),
-        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
-        click.option("--cluster", metavar="NAME", help="Where to train, e.g. local."),
-        click.option("--workers", metavar="N", help="Processes side by side."),
-        click.option("--only", multiple=True, metavar="KEY=VALUE", help="Only these runs, e.g. seed=0..3."),
-        click.option("--prune", is_flag=True, help="Let go of runs that left the grid."),
-        click.option("--rerun-stale", is_flag=True, help="Train results of older sources again."),
-        root_option,
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    """Add what every command that reads a grid takes, and hand it over as one :class:`GridOptions`."""
+    names = [field.name for field in fields(GridOptions)]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> Any:
+        return function(GridOptions(**{name: given.pop(name) for name in names}), **given)
+
+    for option in reversed(_GRID_OPTIONS):
+        option(command)
+    return cast("F", command)
 
 
 def open_study(name: str, root: str | None) -> Study:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from orchestrator.cli import settings
 from orchestrator.cli.common import agreed, note
 
 if TYPE_CHECKING:
+    from orchestrator.cli.common import GridOptions
     from orchestrator.clusters.base import Cluster
     from orchestrator.plan import Plan
     from orchestrator.study.study import Study
@@ -55,27 +55,17 @@ class Work:
         return Study.open(self.name, self.root) if self.name in Study.names(self.root) else None
 
 
-def read(grid: str, overrides: Sequence[str], *, cluster: str | None, workers: str | None, root: str | None) -> Work:
-    """Read, check and expand a grid; nothing is written.
-
-    Parameters
-    ----------
-    grid
-        Path of the grid file.
-    overrides
-        Trailing ``key=value`` words.
-    cluster, workers, root
-        What the options say, if anything.
-    """
+def read(options: GridOptions) -> Work:
+    """Read, check and expand a grid; nothing is written."""
     from orchestrator.clusters import get_cluster
     from orchestrator.grid import expand, load
     from orchestrator.submit import desired
 
-    path = Path(grid)
-    flags = {"cluster": cluster, "workers": workers}
-    words = [*overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
+    path = Path(options.grid)
+    flags = {"cluster": options.cluster, "workers": options.workers}
+    words = [*options.overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
     project = project_of(path)
-    loaded = load(path, file=grid, overrides=words, project=project)
+    loaded = load(path, file=options.grid, overrides=words, project=project)
     given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}
     loaded = dataclasses.replace(loaded, resources=settings.resources(loaded.resources, given))
     if (count := loaded.count()) > MANY_POINTS:
@@ -85,7 +75,7 @@ def read(grid: str, overrides: Sequence[str], *, cluster: str | None, workers: s
         name=loaded.study,
         desired=desired(loaded, expand(loaded), project if own else None),
         cluster=get_cluster(loaded.resources.cluster),
-        root=settings.root(root),
+        root=settings.root(options.root),
     )
 
 
@@ -105,8 +95,8 @@ def confirm(plan: Plan, *, yes: bool) -> bool:
     return runs <= MANY_RUNS or agreed(f"Submit {runs:,} runs?", yes=yes)
 
 
-def request(only: Sequence[str], *, prune: bool, rerun_stale: bool) -> Request:
+def request(options: GridOptions) -> Request:
     """Put what a command asks for into the words of the submission."""
     from orchestrator.submit import Request
 
-    return Request(only=tuple(only), shrink="prune" if prune else "refuse", rerun_stale=rerun_stale)
+    return Request(only=options.only, shrink="prune" if options.prune else "refuse", rerun_stale=options.rerun_stale)

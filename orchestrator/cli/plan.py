@@ -14,14 +14,7 @@ from orchestrator.cli import common
 @click.option("--list", "as_list", is_flag=True, help="List every run and what is done about it.")
 @common.json_option
 def command(
-    grid: str,
-    overrides: tuple[str, ...],
-    cluster: str | None,
-    workers: str | None,
-    only: tuple[str, ...],
-    prune: bool,
-    rerun_stale: bool,
-    root: str | None,
+    options: common.GridOptions,
     as_list: bool,
     as_json: bool,
 ) -> None:
@@ -33,8 +26,8 @@ def command(
     from orchestrator.submit import prepare
     from orchestrator.view import plan as view
 
-    work = grids.read(grid, overrides, cluster=cluster, workers=workers, root=root)
-    request = grids.request(only, prune=prune, rerun_stale=rerun_stale)
+    work = grids.read(options)
+    request = grids.request(options)
     planned = prepare(work.existing(), work.desired, work.cluster, request)
     points = work.desired.points
     if as_list and as_json:

@@ -27,14 +27,7 @@ DRAWN, WRITTEN = (".pdf", ".png", ".svg"), (".csv", ".csv.gz", ".parquet")
 @common.yes_option
 @common.json_option
 def command(
-    grid: str,
-    overrides: tuple[str, ...],
-    cluster: str | None,
-    workers: str | None,
-    only: tuple[str, ...],
-    prune: bool,
-    rerun_stale: bool,
-    root: str | None,
+    options: common.GridOptions,
     interval: float,
     dry_run: bool,
     yes: bool,
@@ -48,8 +41,8 @@ def command(
     from orchestrator.study.study import Study
     from orchestrator.view.overview import observe
 
-    work = grids.read(grid, overrides, cluster=cluster, workers=workers, root=root)
-    request = grids.request(only, prune=prune, rerun_stale=rerun_stale)
+    work = grids.read(options)
+    request = grids.request(options)
     if dry_run:
         submit.show_plan(work, request, as_json=as_json)
         return ExitCode.OK

@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 @common.yes_option
 @common.json_option
 def command(
-    grid: str,
-    overrides: tuple[str, ...],
-    cluster: str | None,
-    workers: str | None,
-    only: tuple[str, ...],
-    prune: bool,
-    rerun_stale: bool,
-    root: str | None,
+    options: common.GridOptions,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -39,8 +32,8 @@ def command(
     """
     from orchestrator.cli import grids
 
-    work = grids.read(grid, overrides, cluster=cluster, workers=workers, root=root)
-    request = grids.request(only, prune=prune, rerun_stale=rerun_stale)
+    work = grids.read(options)
+    request = grids.request(options)
     if dry_run:
         show_plan(work, request, as_json=as_json)
         return ExitCode.OK
