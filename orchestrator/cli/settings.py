@@ -1,24 +1,30 @@
-"""Where a setting's value comes from: command line > environment > grid > ``[tool.orchestrator]`` > default.
+"""Where a setting's value comes from.
+
+Command line > environment > grid > ``[tool.orchestrator]`` > cluster profile > default.
 
 ``root`` and every resource of a grid (``cluster``, ``workers``, ``partition`` …) are settings. In the environment they
 are called ``ORCH_ROOT``, ``ORCH_CLUSTER`` and so on; in ``pyproject.toml`` they stand under ``[tool.orchestrator]`` by
-their own names, a relative ``root`` counting from the file's folder.
+their own names, a relative ``root`` counting from the file's folder. Which profile counts is decided by ``cluster``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+import re
+import shlex
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.clusters import profiles
 from orchestrator.errors import Place, UserError, nearest
 
 if TYPE_CHECKING:
     from orchestrator.grid import Resources
 
 PREFIX = "ORCH_"
-TABLE = b"[tool.orchestrator]"
+TABLE = re.compile(rb"\[\s*tool\s*\.\s*orchestrator\s*[.\]]")
+"""Begins our table, or a group of it such as ``[tool.orchestrator.limits]``."""
 
 
 def project_file(start: Path | None = None) -> Path | None:
@@ -27,7 +33,7 @@ def project_file(start: Path | None = None) -> Path | None:
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if file.is_file():
-            return file if TABLE in file.read_bytes() else None
+            return file if TABLE.search(file.read_bytes()) else None
     return None
 
 
@@ -74,7 +80,9 @@ def root(flag: str | None) -> Path:
 
 
 def resources(grid: Resources, given: Container[str] = ()) -> Resources:
-    """Return a grid's resources with what the environment and the project say about them.
+    """Return a grid's resources with what the environment, the project and the cluster's profile say about them.
+
+    Groups (``limits``, ``steward``) merge name by name; of anything else, the highest that says something decides.
 
     Parameters
     ----------
@@ -91,28 +99,46 @@ def resources(grid: Resources, given: Container[str] = ()) -> Resources:
     from pydantic import ValidationError
 
     names = type(grid).model_fields
-    file, own = project_file(), project_settings()
     layers: list[tuple[str, Mapping[str, Any]]] = [
-        (str(file), {name: value for name, value in own.items() if name != "root"}),
-        ("the grid", {name: getattr(grid, name) for name in grid.model_fields_set}),
+        (str(project_file()), {name: value for name, value in project_settings().items() if name != "root"}),
+        ("the grid", grid.model_dump(exclude_unset=True)),
         *(
-            (PREFIX + name.upper(), {name: int(text) if text.isdecimal() else text})
-            for name in names
-            if name not in given and (text := os.environ.get(PREFIX + name.upper())) is not None
+            (PREFIX + name.upper(), {name: _value(text, names[name].annotation)})
+            for name, text in _environment(names, given)
         ),
     ]
+    cluster = next((values["cluster"] for _, values in reversed(layers) if "cluster" in values), grid.cluster)
+    if isinstance(cluster, str) and (profile := profiles.read(cluster)) is not None:
+        layers.insert(0, (str(profile.file), profile.resources))
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, values in layers:
-        merged |= values
-        origin |= dict.fromkeys(values, source)
+        for name, value in values.items():
+            below = merged.get(name)
+            merged[name] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+            origin[name] = source
     try:
         return type(grid).model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            message = f"there is no resource {name!r}.{nearest(name, names)}"
+            message = f"there is no resource {'.'.join(map(str, first['loc']))!r}.{nearest(name, names)}"
         else:
             message = f"{name} cannot be {first['input']!r}: {first['msg']}"
         raise UserError(message, places=(Place(origin.get(name, "the grid")),)) from error
+
+
+def _environment(names: Iterable[str], given: Container[str]) -> Iterator[tuple[str, str]]:
+    """Walk the resources that the environment sets."""
+    for name in names:
+        text = os.environ.get(PREFIX + name.upper())
+        if text is not None and name not in given:
+            yield name, text
+
+
+def _value(text: str, annotation: object) -> int | str | list[str]:
+    """Read a variable: lists are words as a shell splits them; an account may be called 007, a number of cores not."""
+    if annotation == list[str]:
+        return shlex.split(text)
+    return int(text) if text.isdecimal() and annotation != str | None else text

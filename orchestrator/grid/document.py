@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -129,7 +130,38 @@ class Mapping(Node):
         return "a mapping"
 
 
-def parse(text: str, file: str) -> Node:
+def read_text(path: Path, file: str, noun: str = "grid") -> str:
+    """Read a file that is small enough to be parsed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    file
+        The name that errors give.
+    noun
+        What the file is.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        _refuse_large(path.stat().st_size, file, noun)
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", places=(Place(file),)) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8: byte {error.start} is none of it", places=(Place(file),)) from error
+
+
+def _refuse_large(size: int, file: str, noun: str) -> None:
+    if size > MAX_BYTES:
+        raise UserError(f"a {noun} has at most {MAX_BYTES:,} bytes, this one has {size:,}", places=(Place(file),))
+
+
+def parse(text: str, file: str, noun: str = "grid") -> Node:
     """Read one YAML document.
 
     Parameters
@@ -138,17 +170,17 @@ def parse(text: str, file: str) -> Node:
         The document.
     file
         The name that errors give.
+    noun
+        What the document is.
 
     Raises
     ------
     UserError
         If it is no YAML, or breaks one of the limits of this module.
     """
-    size = len(text.encode(errors="surrogatepass"))
-    if size > MAX_BYTES:
-        raise UserError(f"a grid has at most {MAX_BYTES:,} bytes, this one has {size:,}", places=(Place(file),))
+    _refuse_large(len(text.encode(errors="surrogatepass")), file, noun)
     try:
-        return _Builder(file, YAML(typ="safe", pure=True).parse(text)).document()
+        return _Builder(file, noun, YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
         raise _syntax(error, text, file) from error
     except (YAMLError, ValueError) as error:
@@ -172,8 +204,9 @@ def _syntax(error: MarkedYAMLError, text: str, file: str) -> UserError:
 class _Builder:
     """Builds nodes from parser events. Recursive, which the depth limit makes safe."""
 
-    def __init__(self, file: str, events: Iterator[Event]) -> None:
+    def __init__(self, file: str, noun: str, events: Iterator[Event]) -> None:
         self.file = file
+        self.noun = noun
         self.events = events
         self.anchors: dict[str, Node | None] = {}
         self.depth = 0
@@ -189,25 +222,26 @@ class _Builder:
         next(self.events)
         event = next(self.events)
         if not isinstance(event, DocumentStartEvent):
-            raise UserError("this grid is empty", places=(Place(self.file),))
+            raise UserError(f"this {self.noun} is empty", places=(Place(self.file),))
         root = self.node(next(self.events))
         next(self.events)
         event = next(self.events)
         if not isinstance(event, StreamEndEvent):
-            raise self.error("a grid file holds one YAML document; here a second one begins", event)
+            raise self.error(f"a {self.noun} is one YAML document; here a second one begins", event)
         return root
 
     def count(self, number: int, event: Event) -> None:
         self.nodes += number
         if self.nodes > MAX_NODES:
-            raise self.error(f"a grid has at most {MAX_NODES:,} nodes, aliases written out; there are more here", event)
+            message = f"a {self.noun} has at most {MAX_NODES:,} nodes, aliases written out; there are more here"
+            raise self.error(message, event)
 
     def node(self, event: Any) -> Node:
         if isinstance(event, AliasEvent):
             return self.alias(event)
         self.count(1, event)
         if getattr(event, "tag", None):
-            raise self.error(f"the tag {event.tag} means nothing in a grid: write the value without it", event)
+            raise self.error(f"the tag {event.tag} means nothing in a {self.noun}: write the value without it", event)
         anchor = getattr(event, "anchor", None)
         if anchor:
             self.anchors[anchor] = None
@@ -221,14 +255,14 @@ class _Builder:
             raise self.error(f"there is no anchor &{event.anchor} before this alias", event)
         target = self.anchors[event.anchor]
         if target is None:
-            raise self.error(f"*{event.anchor} stands inside what it names: a grid cannot contain itself", event)
+            raise self.error(f"*{event.anchor} stands inside what it names: a {self.noun} cannot contain itself", event)
         self.count(target.size, event)
         return target
 
     def collection(self, event: Any) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise self.error(f"a grid is nested at most {MAX_DEPTH} deep; here it goes deeper", event)
+            raise self.error(f"a {self.noun} is nested at most {MAX_DEPTH} deep; here it goes deeper", event)
         built = self.sequence(event) if isinstance(event, SequenceStartEvent) else self.mapping(event)
         self.depth -= 1
         return built

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import template
-from orchestrator.errors import Place, UserError, nearest
+from orchestrator.errors import UserError, nearest
 from orchestrator.experiment import COMMAND, Experiment, find
 from orchestrator.grid import document
 from orchestrator.grid.axes import (
@@ -140,17 +140,7 @@ def _read(path_or_text: Path | str, file: str | None) -> tuple[str, str]:
     if isinstance(path_or_text, str):
         return path_or_text, file or "grid"
     file = file or str(path_or_text)
-    try:
-        size = path_or_text.stat().st_size
-        if size > document.MAX_BYTES:
-            raise UserError(
-                f"a grid has at most {document.MAX_BYTES:,} bytes, this one has {size:,}", places=(Place(file),)
-            )
-        return path_or_text.read_bytes().decode("utf-8-sig"), file
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", places=(Place(file),)) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8: byte {error.start} is none of it", places=(Place(file),)) from error
+    return document.read_text(path_or_text, file), file
 
 
 def _experiment(root: document.Mapping, header: Header, project: Path | None) -> Experiment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -136,5 +136,13 @@ def read(model: type[M], node: Node, what: str) -> M:
     try:
         return model.model_validate(plain)
     except ValidationError as error:
-        found = faults(error, plain, what, model.model_fields)
+        found = faults(error, plain, what, list(_names(model)))
         raise combine([(fault, (place_of(node, fault),)) for fault in found]) from error
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Walk the dotted names that a section has."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names(field.annotation, f"{prefix}{name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,8 +18,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     inner = tmp_path / "project" / "inner"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
-    for name in ("ROOT", "CLUSTER", "WORKERS"):
-        monkeypatch.delenv(f"ORCH_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("ORCH_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ORCH_CONFIG", str(tmp_path / "config"))
+    (tmp_path / "config" / "clusters").mkdir(parents=True)
     return tmp_path / "project"
 
 
@@ -46,6 +49,64 @@ def test_resources_in_order(here: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("ORCH_WORKERS", "auto")
     assert settings.resources(grid).workers == "auto"
     assert settings.resources(grid, {"workers"}).workers == 3  # the command line said so
+
+
+def profile(here: Path, text: str, name: str = "alpine") -> Path:
+    file = here.parent / "config" / "clusters" / f"{name}.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_profile_of_the_cluster_is_the_lowest_layer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile(here, "kind: slurm\ncpus: 2\npartition: short\nretries: 4\nworkers: 2\n")
+    profile(here, "kind: slurm\npartition: other\n", "slurm")
+    grid = Resources(cluster="alpine", cpus=8)
+    found = settings.resources(grid)
+    assert (found.cpus, found.partition, found.retries, found.workers, found.memory) == (8, "short", 4, 2, None)
+    (here / "pyproject.toml").write_text("[tool.orchestrator]\nretries = 9\n")
+    assert settings.resources(grid).retries == 9
+    monkeypatch.setenv("ORCH_PARTITION", "long")
+    assert settings.resources(grid).partition == "long"
+    assert settings.resources(grid, {"partition"}).partition == "short"  # the command line took it away
+    monkeypatch.delenv("ORCH_PARTITION")
+    assert settings.resources(Resources(cluster="slurm")).partition == "other"  # a plain kind may have a profile too
+    assert settings.resources(Resources()).partition is None
+
+
+def test_whoever_decides_the_cluster_decides_the_profile(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile(here, "kind: slurm\npartition: short\n")
+    (here / "pyproject.toml").write_text('[tool.orchestrator]\ncluster = "alpine"\n')
+    assert settings.resources(Resources()).partition == "short"
+    assert settings.resources(Resources(cluster="local")).partition is None
+    monkeypatch.setenv("ORCH_CLUSTER", "alpine")
+    assert settings.resources(Resources(cluster="local")).partition == "short"
+    assert settings.resources(Resources(cluster="local"), {"cluster"}).partition is None
+
+
+def test_groups_merge_name_by_name(here: Path) -> None:
+    profile(here, "kind: slurm\nlimits: {array: 100, jobs: 500}\nsteward: {time: 2h}\nextra: [--exclusive]\n")
+    (here / "pyproject.toml").write_text("[tool.orchestrator.limits]\njobs = 50\n")
+    grid = Resources.model_validate({"cluster": "alpine", "steward": {"memory": "8G"}, "extra": ["--nice"]})
+    found = settings.resources(grid)
+    assert (found.limits.array, found.limits.jobs) == (100, 50)
+    assert (found.steward.time, found.steward.memory, found.extra) == ("2h", "8G", ["--nice"])
+
+
+def test_a_broken_profile_is_named_with_line_and_column(here: Path) -> None:
+    file = profile(here, "kind: slurm\nmemory: 4\n")
+    with pytest.raises(UserError, match=f"{file}:2:9: memory is 4: it has no unit"):
+        settings.resources(Resources(cluster="alpine"))
+
+
+def test_variables_are_read_as_what_they_set(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_ACCOUNT", "007")
+    monkeypatch.setenv("ORCH_EXTRA", "--exclusive '--comment=two words'")
+    monkeypatch.setenv("ORCH_CPUS", "4")
+    found = settings.resources(Resources())
+    assert (found.account, found.extra, found.cpus) == ("007", ["--exclusive", "--comment=two words"], 4)
+    monkeypatch.setenv("ORCH_MEMORY", "4")
+    with pytest.raises(UserError, match="ORCH_MEMORY: memory cannot be 4: .*no unit"):
+        settings.resources(Resources())
 
 
 @pytest.mark.parametrize(
