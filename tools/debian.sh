@@ -1,5 +1,5 @@
 #!/bin/sh
-# debian.sh WHAT…: install the Debian packages missing for figures, compiler, pdf or venv, where this user may.
+# debian.sh WHAT…: install the Debian packages missing for figures, compiler, pdf, slurm or venv, where this user may.
 # Where it may not, it says in one sentence what is missing and what would install it, and returns 1.
 set -u
 
@@ -16,8 +16,11 @@ for what in "$@"; do
         r-base-core r-cran-ggplot2 r-cran-readr r-cran-dplyr r-cran-tidyr r-cran-scales ;;
     compiler) need "compiled lanes need a C++ compiler (training is slower without)" "command -v g++ || command -v clang++" g++ ;;
     pdf) need "tests read the text of figures" "command -v pdftotext" poppler-utils ;;
+    slurm) need "tests on a real scheduler start a private Slurm" \
+        "PATH=\$PATH:/usr/sbin; for p in slurmctld slurmd sbatch slurmdbd mariadbd; do command -v \$p || exit 1; done; ls /usr/lib/*/slurm-wlm/accounting_storage_mysql.so" \
+        slurmctld slurmd slurm-client slurmdbd slurm-wlm-mysql-plugin mariadb-server ;;
     venv) need "a virtual environment needs Python's venv module" "python3 -c 'import ensurepip'" python3-venv ;;
-    *) echo "debian.sh: $what is none of: figures compiler pdf venv" >&2; exit 2 ;;
+    *) echo "debian.sh: $what is none of: figures compiler pdf slurm venv" >&2; exit 2 ;;
     esac
 done
 [ -z "$missing" ] && exit 0
