@@ -14,6 +14,7 @@ from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG
 from orchestrator.worker.signals import Signals
+from orchestrator.worker.spent import spent
 
 INTERVAL: Final = 5.0
 """Seconds between two beats, and between two looks at the chain."""
@@ -95,7 +96,7 @@ class Heartbeat(threading.Thread):
                 lonely_since = time.monotonic()
             if lonely_since is not None and time.monotonic() - lonely_since > GRACE:
                 with contextlib.suppress(OSError):
-                    self._incarnation.write("end", reason="superseded")
+                    self._incarnation.write("end", reason="superseded", **spent())
                 self._leave(0)
                 return
             self._signals.wait(INTERVAL)

@@ -33,6 +33,9 @@ PROGRESS: Final = (1.0, 30.0)
 CHECKPOINT_SHARE: Final = 0.05
 """The part of the time that checkpoints may take; where they would take more, they become rarer."""
 
+PROBE_SECONDS: Final = 60.0
+"""Seconds after which a probe has seen enough, however few steps it made."""
+
 
 class TaskRecorder:
     """Records what happens to the lanes of one task. Lanes are indices among the task's runs.
@@ -47,6 +50,8 @@ class TaskRecorder:
         Seconds between checkpoints.
     clock
         Seconds that never go back.
+    probe
+        After so many steps there is nothing more to learn, and the lanes are to stop; 0: train to the end.
     """
 
     def __init__(
@@ -57,9 +62,10 @@ class TaskRecorder:
         heartbeat: Heartbeat,
         cadence: float,
         clock: Callable[[], float] = time.monotonic,
+        probe: int = 0,
     ) -> None:
         self._incarnation, self._signals, self._heartbeat = incarnation, signals, heartbeat
-        self._cadence, self._clock = cadence, clock
+        self._cadence, self._clock, self._probe = cadence, clock, probe
         task = incarnation.task
         self.events = EventFiles(lambda lane: study.event_file(task.runs[lane], task.n, task.name, incarnation.k))
         self._count = len(task.runs)
@@ -71,6 +77,7 @@ class TaskRecorder:
         self._closed_any = False  # of those that began here, not of what an earlier incarnation said
         self._told = self.steps.copy()
         self._started = self._checkpointed = self._flushed = self._progressed = clock()
+        self._training: float | None = None  # since when lanes train
         self._cost = 0.0
         self._patience = PROGRESS[0]
 
@@ -78,8 +85,16 @@ class TaskRecorder:
 
     @property
     def stopping(self) -> bool:
-        """Whether to stop: a signal came, or all lanes are somebody else's."""
-        return bool(self._signals.stop) or self._heartbeat.all_gone
+        """Whether to stop: a signal came, all lanes are somebody else's, or a probe has seen enough."""
+        return bool(self._signals.stop) or self._heartbeat.all_gone or self.probed
+
+    @property
+    def probed(self) -> bool:
+        """Whether this is a probe that has seen enough."""
+        if not self._probe or self._training is None:
+            return False
+        made = int((self.steps - np.maximum(self.begun, 0)).max())
+        return made >= self._probe or self._clock() - self._training >= PROBE_SECONDS
 
     @property
     def progressed(self) -> bool:
@@ -103,6 +118,7 @@ class TaskRecorder:
         for array in (self.steps, self.saved, self._told):
             array[where] = steps
         self.open[where] = True
+        self._training = self._training or self._clock()
         # The time that came before (imports, compilation, another lane's training) is not this lane's.
         self._checkpointed = self._clock()
 
