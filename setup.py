@@ -19,6 +19,7 @@ RUNTIME = [
     "ruamel.yaml>=0.18",
     "scipy>=1.13",
     "submitit>=1.5.2",
+    "tenacity>=8.2",
     "tensorboard>=2.17",
     "torch>=2.6",
 ]

@@ -30,6 +30,7 @@ FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 
 END_REASONS: Mapping[str, FailureClass | None] = {
     "finished": None,  # every lane has a verdict or a failure of its own
+    "probed": None,  # it was measured; a later submission goes on
     "requeued": None,  # the scheduler starts the same task again
     "superseded": None,  # a later submission or incarnation owns all of it
     "cancelled": None,

@@ -10,25 +10,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator import identity
+from orchestrator import identity, units
+from orchestrator.desired import Desired, again, desired, last_submission, now
 from orchestrator.errors import UserError
+from orchestrator.liveness import Clusters, Look, alive, busy, look, task_names, testify
 from orchestrator.plan import Batch, Plan, PlanOptions, plan
-from orchestrator.points import Points
-from orchestrator.states import JobState
-from orchestrator.study import code as sources
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
 from orchestrator.study.study import Study
 
 if TYPE_CHECKING:
-    from orchestrator.clusters.base import Cluster
-    from orchestrator.grid import Grid
+    from orchestrator.clusters.base import Cluster, LimitReached, Part
 
-Clusters = Callable[[str], "Cluster"]
+__all__ = [
+    "Clusters", "Desired", "Request", "Result", "advance", "again", "alive", "cancel", "complete", "desired",
+    "last_submission", "prepare", "shrinks", "submit",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Request:
     """What a command asks for besides the grid; the fields are those of :class:`orchestrator.plan.PlanOptions`.
 
     ``shrink`` says what to do when the grid does not name all runs any more that the study asked for: ``refuse``;
-    ``prune``: let them go, and cancel what of them is unfinished; ``ignore``: leave them alone.
+    ``prune``: let them go, and cancel what of them is unfinished; ``ignore``: leave them alone. ``probe``: train only
+    two extreme tasks for so many steps; their measure decides about the rest.
     """
 
     only: Sequence[str] = ()
@@ -45,40 +45,7 @@ class Request:
     uncancel: bool = True
     retry: Container[bytes] | Literal["all"] = ()
     rerun: Container[bytes] = ()
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What a study should hold, resolved: made of a grid (:func:`desired`) or of what was submitted (:func:`again`).
-
-    Parameters
-    ----------
-    info
-        What a generation records of the grid.
-    points
-        All points.
-    generation
-        Publishes the generation, unless it is there, and returns its number.
-    code
-        Freezes the sources and returns their digest.
-    source
-        Digest of the experiment's own sources.
-    packages
-        Records the installed packages and returns their digest.
-    """
-
-    info: Mapping[str, Any]
-    points: Points
-    generation: Callable[[Study], int]
-    code: Callable[[Study], str]
-    source: str
-    packages: Callable[[Study], str]
-
-    @property
-    def resources(self) -> Mapping[str, Any]:
-        """The grid's resources."""
-        resources: Mapping[str, Any] = self.info["resources"]
-        return resources
+    probe: int = 0
 
 
 @dataclass
@@ -95,6 +62,8 @@ class Result:
         What was handed over.
     errors
         For each array that was not: its entry, its index, and why.
+    steward
+        The job that goes on with the study, if one was left; or why none could be.
     declined
         Whether the user said no.
     """
@@ -103,114 +72,11 @@ class Result:
     published: list[Submission] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     errors: list[tuple[Submission, int, UserError]] = field(default_factory=list)
+    steward: Job | UserError | None = None
     declined: bool = False
 
 
-# --- what is desired --------------------------------------------------------------------------------------------------
-
-
-def desired(grid: Grid, points: Points, project: Path | None = None) -> Desired:
-    """Resolve a grid.
-
-    Parameters
-    ----------
-    grid, points
-        The grid and its points.
-    project
-        The folder of a user's own code, for experiments that are not installed and for commands.
-    """
-    from orchestrator.experiment import lane_paths
-
-    experiment = grid.experiment
-    info = {
-        "experiment": experiment.reference,
-        "version": experiment.version,
-        "form": experiment.form,
-        "train": experiment.train,
-        "params": f"{experiment.params.__module__}:{experiment.params.__qualname__}",
-        "steps": experiment.steps,
-        "cadence": experiment.cadence,
-        "lanes": sorted(lane_paths(experiment.params)),
-        "project": str(project.absolute()) if project is not None else None,
-        "overrides": list(grid.overrides),
-        "resources": grid.resources.model_dump(),
-        "export": grid.export.model_dump(),
-        "figures": [figure.model_dump() for figure in grid.figures],
-        "created": now(),
-    }
-    return _today(info, points, lambda study: study.publish_generation(grid.text, info, points))
-
-
-def again(study: Study, *, frozen: bool) -> Desired:
-    """Take up what was last submitted.
-
-    Parameters
-    ----------
-    study
-        The study.
-    frozen
-        Whether the sources are those of the last submission (a steward's next wave) or today's (a user's retry).
-
-    Raises
-    ------
-    UserError
-        If nothing was submitted yet.
-    """
-    last = last_submission(study)
-    generation = study.generation(last.generation)
-    if generation is None:
-        raise UserError(f"generation {last.generation} of study {study.name!r} is not there")
-    info, points = generation.info, generation.points
-    if not frozen:
-        return _today(info, points, lambda _: last.generation)
-    return Desired(info, points, lambda _: last.generation, lambda _: last.code, last.source, lambda _: last.packages)
-
-
-def _today(info: Mapping[str, Any], points: Points, generation: Callable[[Study], int]) -> Desired:
-    project = Path(info["project"]) if info["project"] else None
-    modules = [str(info[name]).partition(":")[0] for name in ("params", "train")]
-    return Desired(
-        info,
-        points,
-        generation,
-        code=lambda study: study.freeze_code(sources.roots(project)),
-        # What a command runs is its own affair: no result of it is ever called stale.
-        source="" if info["form"] == "command" else sources.source_digest(modules, project),
-        packages=lambda study: study.record_packages(sources.installed_packages()),
-    )
-
-
-def last_submission(study: Study) -> Submission:
-    """Return the newest entry of the chain that names runs."""
-    for entry in reversed(study.chain()):
-        if entry.kind == "submit":
-            return entry
-    raise UserError(f"nothing was submitted in study {study.name!r} yet: use `orch submit` with its grid")
-
-
-# --- looking ----------------------------------------------------------------------------------------------------------
-
-
-def alive(study: Study, history: History, clusters: Clusters, still: Container[str] = ()) -> set[str]:
-    """Return the names of the tasks that a scheduler still has: one query per cluster that has unfinished jobs.
-
-    Parameters
-    ----------
-    study, history
-        The study and what is known of it.
-    clusters
-        Finds a cluster by name.
-    still
-        Tasks whose heartbeat was seen to stand still (:class:`orchestrator.study.watch.HeartbeatWatch`).
-    """
-    queries: dict[str, list[Job]] = {}
-    for job in study.jobs():
-        if not history.ended.issuperset(_names(study.submission(job.n), job.array)):
-            queries.setdefault(job.cluster, []).append(job)
-    states: dict[str, JobState] = {}
-    for name, jobs in queries.items():
-        states.update(clusters(name).poll(jobs))
-    return study.alive(history, states, still)
+# --- planning ---------------------------------------------------------------------------------------------------------
 
 
 def prepare(
@@ -221,6 +87,8 @@ def prepare(
     clusters: Clusters | None = None,
     *,
     gone: Container[str] = (),
+    seen: Look | None = None,
+    most: int | None = None,
 ) -> Plan:
     """Plan and write nothing.
 
@@ -238,27 +106,65 @@ def prepare(
         Finds the clusters of earlier submissions by name.
     gone
         Tasks that the caller knows to have ended, whatever the scheduler says: a steward sees its workers die.
+    seen
+        What the caller saw of the study a moment ago; by default the study and its schedulers are looked at.
+    most
+        No more elements than this, whatever the scheduler allows.
     """
-    history = study.history() if study is not None else History()
-    living = alive(study, history, clusters or _clusters) if study is not None else set()
-    living = {name for name in living if name not in gone}
-    most = cluster.limits().max_jobs
-    here = [name for name in living if study is not None and _entry_of(study, name).cluster == cluster.name]
+    if seen is None:
+        seen = look(study, clusters or _clusters(study)) if study is not None else Look(History(), {}, frozenset())
+    resources = _measured(study, seen.history, wanted.resources)
     options = PlanOptions(
         form=str(wanted.info["form"]),
         lanes=frozenset(wanted.info["lanes"]),
         steps=wanted.info["steps"],
         source=wanted.source,
-        resources=wanted.resources,
-        spread=_spread(cluster, wanted.resources),
+        resources=resources,
+        spread=_side_by_side(cluster, resources),
         only=request.only,
         rerun_stale=request.rerun_stale,
         uncancel=request.uncancel,
         retry=request.retry,
         rerun=request.rerun,
-        capacity=None if most is None else most - len(here),
+        capacity=_capacity(cluster, resources, most),
     )
-    return plan(wanted.points, history, living, options)
+    return plan(wanted.points, seen.history, {name for name in seen.living if name not in gone}, options)
+
+
+def _measured(study: Study | None, history: History, resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return resources with the memory that a probe has measured, where that is more than was asked for."""
+    from orchestrator import probe
+
+    found = probe.verdict(study, history) if study is not None else None
+    if not isinstance(found, probe.Passed):
+        return resources
+    asked = units.size(resources["memory"]) if resources.get("memory") else 0
+    return {**resources, "memory": probe.memory(found)} if found.memory_bytes > asked else resources
+
+
+def _side_by_side(cluster: Cluster, resources: Mapping[str, Any]) -> int:
+    """Return how many workers a job will have side by side."""
+    if cluster.kind == "local":
+        from orchestrator.clusters.local import worker_environments
+
+        return len(worker_environments(resources))
+    if (workers := resources.get("workers", "auto")) != "auto":
+        return int(workers)
+    # On accelerators one process with many lanes beats several processes that share one.
+    on_gpus = resources.get("gpus") and resources.get("device") != "cpu"
+    return int(resources.get("gpus" if on_gpus else "cpus") or 1)
+
+
+def _per_job(cluster: Cluster, resources: Mapping[str, Any]) -> int:
+    """Return how many tasks one element trains side by side; a steward of this machine feeds its workers one by one."""
+    return 1 if cluster.kind == "local" else _side_by_side(cluster, resources)
+
+
+def _capacity(cluster: Cluster, resources: Mapping[str, Any], most: int | None) -> int | None:
+    """Return how many tasks can be handed over now. One place in the queue is the steward's."""
+    room = cluster.limits(resources).room
+    bounds = [bound for bound in (most, None if room is None else room - 1) if bound is not None]
+    return max(0, min(bounds)) * _per_job(cluster, resources) if bounds else None
 
 
 # --- doing ------------------------------------------------------------------------------------------------------------
@@ -274,6 +180,7 @@ def submit(
     clusters: Clusters | None = None,
     gone: Container[str] = (),
     argv: Sequence[str] | None = None,
+    steward: int = 0,
 ) -> Result:
     """Bring a study to what is desired.
 
@@ -285,6 +192,8 @@ def submit(
         Is shown the plan before anything is written; asked once.
     argv
         The command, for the record.
+    steward
+        The number of the steward that does this; it must leave a successor.
 
     Raises
     ------
@@ -292,11 +201,18 @@ def submit(
         If the study would shrink and nobody said what to do then. What a scheduler refuses is no exception but stands
         in ``Result.errors``: the entry is published, and the next command hands it over.
     """
-    request, clusters = request or Request(), clusters or _clusters
+    from orchestrator.clusters.base import LimitReached
+
+    request, clusters = request or Request(), clusters or _clusters(study)
     result = complete(study, clusters)
-    asked = False
+    seen = look(study, clusters)
+    if testify(study, seen, clusters):
+        seen = look(study, clusters)
+    asked, most = False, None
     while True:
-        result.plan = prepare(study, wanted, cluster, request, clusters, gone=gone)
+        refused = {name for entry, array, error in _too_large(result) for name in task_names(entry, array)}
+        seen.history.unhanded -= refused  # planned again, in smaller arrays
+        result.plan = prepare(study, wanted, cluster, request, clusters, gone=gone, seen=seen, most=most)
         if result.plan.left and request.shrink == "refuse":
             raise shrinks(study, result.plan)
         if not asked and not confirm(result.plan):
@@ -304,19 +220,45 @@ def submit(
             return result
         asked = True
         try:
-            _publish(study, wanted, cluster, request, result, argv)
+            published = _publish(study, wanted, cluster, request, result, argv)
         except Taken:
-            continue  # somebody else published first: what was planned may not hold any more
-        break
-    for entry in [entry for entry in result.published if entry.kind == "submit"]:
-        _hand_over(study, entry, range(len(entry.arrays)), cluster, result)
+            seen = look(study, clusters)  # somebody else published first: what was planned may not hold any more
+            continue
+        result.errors = [error for error in result.errors if error not in _too_large(result)]
+        for entry in published:
+            hand_over(study, entry, range(len(entry.arrays)), cluster, result)
+        large = _too_large(result)
+        if not large or result.jobs:
+            break
+        # The scheduler's limit is smaller than anybody could know: halve until something fits.
+        most = min(entry.elements(array) for entry, array, _ in large) // 2
+        seen = look(study, clusters)
+    _leave_steward(study, cluster, seen, result, steward)
+    if isinstance(result.steward, Job):
+        # What found no room waits for the steward's coming.
+        result.errors = [refusal for refusal in result.errors if not isinstance(refusal[2], LimitReached)]
     return result
 
 
-def advance(study: Study, cluster: Cluster, clusters: Clusters | None = None, *, gone: Container[str] = ()) -> Result:
-    """Submit the next wave, and what is to be tried again, with the sources of the last submission. For stewards."""
+def advance(
+    study: Study,
+    cluster: Cluster,
+    clusters: Clusters | None = None,
+    *,
+    gone: Container[str] = (),
+    steward: int = 0,
+) -> Result:
+    """Submit the next wave, and what is to be tried again, with the sources of the last submission. For stewards.
+
+    After a probe that failed nothing is submitted: whoever reads its message decides.
+    """
+    from orchestrator import probe
+
+    if isinstance(probe.verdict(study, study.history()), probe.Failed):
+        return Result()
     request = Request(only=last_submission(study).only, uncancel=False, shrink="ignore")
-    return submit(study, again(study, frozen=True), cluster, request, clusters=clusters, gone=gone)
+    wanted = again(study, frozen=True)
+    return submit(study, wanted, cluster, request, clusters=clusters, gone=gone, steward=steward)
 
 
 def complete(study: Study, clusters: Clusters | None = None) -> Result:
@@ -325,12 +267,37 @@ def complete(study: Study, clusters: Clusters | None = None) -> Result:
     history = study.history()
     if not history.unhanded:
         return result
-    busy = _busy(history)
+    find, owners = clusters or _clusters(study), busy(history)
     for entry in study.chain():
-        arrays = [a for a in range(len(entry.arrays)) if not busy.isdisjoint(history.unhanded & _names(entry, a))]
+        arrays = [a for a in range(len(entry.arrays)) if not owners.isdisjoint(history.unhanded & task_names(entry, a))]
         if arrays:
-            _hand_over(study, entry, arrays, (clusters or _clusters)(entry.cluster), result)
+            hand_over(study, entry, arrays, find(entry.cluster), result)
     return result
+
+
+def hand_over(study: Study, entry: Submission, arrays: Iterable[int], cluster: Cluster, result: Result) -> None:
+    """Hand arrays of a published entry to the scheduler, and record their jobs; refusals stand in the result."""
+    waiting = list(arrays)
+    while waiting:
+        try:
+            job = cluster.submit(study, entry, waiting[0])
+        except UserError as error:
+            # A scheduler that refused one array will refuse the next: leave them to the next command.
+            result.errors += [(entry, array, error) for array in waiting]
+            return
+        study.record_job(entry.n, waiting.pop(0), job)
+        result.jobs.append(job)
+
+
+def _too_large(result: Result) -> list[tuple[Submission, int, LimitReached]]:
+    """Return the arrays that did not fit and can be cut."""
+    from orchestrator.clusters.base import LimitReached
+
+    return [
+        (entry, array, error)
+        for entry, array, error in result.errors
+        if isinstance(error, LimitReached) and entry.elements(array) > 1
+    ]
 
 
 def cancel(
@@ -357,8 +324,47 @@ def cancel(
         except Taken:
             continue
         break
-    _end_jobs(study, clusters or _clusters)
+    _end_jobs(study, clusters or _clusters(study))
     return order
+
+
+def _leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me: int) -> None:
+    """Leave a job that goes on with the study when its jobs have ended, unless one is there that will.
+
+    Where more waits than the scheduler takes now, it comes when the oldest job has ended: then there is room.
+    """
+    if cluster.kind == "local":
+        return
+    there = {k: job for k, job in study.stewards().items() if k != me and seen.states.get(job.job_id) != "gone"}
+    living = {
+        job.job_id: job
+        for job in study.jobs()
+        if job.cluster == cluster.name and task_names(study.submission(job.n), job.array) & seen.living
+    }
+    living |= {job.job_id: job for job in result.jobs if job.cluster == cluster.name}
+    if not living or (there and not result.jobs):
+        return
+    after = list(living.values())
+    more = bool(result.errors) or (result.plan is not None and bool(result.plan.waiting))
+    resources = last_submission(study).resources
+    k, _ = study.new_steward()
+    try:
+        job = cluster.steward(study, k, resources, after[:1] if more else after)
+    except UserError as error:
+        result.steward = error
+        return
+    if job is not None:
+        study.record_steward(k, job)
+        result.steward = job
+        if there:
+            cancel_jobs(cluster, there.values())
+
+
+def cancel_jobs(cluster: Cluster, jobs: Iterable[Job]) -> None:
+    """End whole jobs."""
+    from orchestrator.clusters.base import Part
+
+    cluster.cancel([Part(job) for job in jobs])
 
 
 def shrinks(study: Study, refused: Plan) -> UserError:
@@ -371,11 +377,6 @@ def shrinks(study: Study, refused: Plan) -> UserError:
     )
 
 
-def now() -> str:
-    """Return the time in UTC, for people to read."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 def _publish(
     study: Study,
     wanted: Desired,
@@ -383,8 +384,8 @@ def _publish(
     request: Request,
     result: Result,
     argv: Sequence[str] | None,
-) -> None:
-    """Publish what a plan wants: the order to cancel, the generation, the entries."""
+) -> list[Submission]:
+    """Publish what a plan wants: the order to cancel, the generation, the entries. Returns those to be handed over."""
     doing = result.plan
     assert doing is not None
     n = doing.n
@@ -395,58 +396,54 @@ def _publish(
         order = Submission(n, "cancel", cancel=tuple(map(identity.to_text, doing.cancel)), **stamp)
         result.published.append(study.publish(order))
         n += 1
-    code, packages = (wanted.code(study), wanted.packages(study)) if doing.batches else ("", "")
+    batches = _probed(wanted, doing) if request.probe else doing.batches
+    code, packages = (wanted.code(study), wanted.packages(study)) if batches else ("", "")
     generation = wanted.generation(study)
-    for batch in doing.batches:
+    entries: list[Submission] = []
+    for batch in batches:
+        per_job = 1 if request.probe else _per_job(cluster, batch.resources)
         entry = Submission(
             n,
             generation=generation,
             cluster=cluster.name,
+            scheduler=cluster.kind,
             resources=batch.resources,
             code=code,
             source=wanted.source,
             packages=packages,
-            arrays=_arrays(batch, cluster),
+            arrays=_arrays(batch, cluster, per_job, halved=bool(doing.waiting)),
+            per_job=per_job,
+            probe=request.probe,
             rerun=batch.rerun,
             reset=batch.reset,
             only=tuple(request.only),
             **stamp,
         )
-        result.published.append(study.publish(replace(entry, tasks=batch.tasks).numbered(n)))
+        entries.append(study.publish(replace(entry, tasks=batch.tasks).numbered(n)))
+        result.published.append(entries[-1])
         n += 1
+    return entries
 
 
-def _arrays(batch: Batch, cluster: Cluster) -> tuple[tuple[int, int], ...]:
-    """Cut tasks into arrays: a limit bounds the index, so each array counts from zero."""
-    most = cluster.limits().max_array or len(batch.tasks)
-    return tuple((start, min(start + most, len(batch.tasks))) for start in range(0, len(batch.tasks), most))
+def _probed(wanted: Desired, doing: Plan) -> list[Batch]:
+    """Return the one batch of a probe: the two most extreme tasks of the plan."""
+    from orchestrator import probe
+
+    corners = probe.corners(wanted.points, doing)
+    first = next((batch for batch in doing.batches if corners[0] in batch.tasks), None) if corners else None
+    return [replace(first, tasks=tuple(corners))] if first is not None else []
 
 
-def _hand_over(study: Study, entry: Submission, arrays: Iterable[int], cluster: Cluster, result: Result) -> None:
-    waiting = list(arrays)
-    while waiting:
-        try:
-            job = cluster.submit(study, entry, waiting[0])
-        except UserError as error:
-            # A scheduler that refused one array will refuse the next: leave them to the next command.
-            result.errors += [(entry, array, error) for array in waiting]
-            return
-        study.record_job(entry.n, waiting.pop(0), job)
-        result.jobs.append(job)
+def _arrays(batch: Batch, cluster: Cluster, per_job: int, *, halved: bool) -> tuple[tuple[int, int], ...]:
+    """Cut tasks into arrays: a limit bounds the index, so each array counts from zero.
 
-
-def _names(entry: Submission, array: int) -> set[str]:
-    """Return the names of an array's tasks."""
-    return {spec.name for spec in entry.tasks[slice(*entry.arrays[array])]}
-
-
-def _entry_of(study: Study, task: str) -> Submission:
-    return study.submission(int(task.partition("-")[0]))
-
-
-def _busy(history: History) -> set[str]:
-    """Return the names of the tasks that own a run which is neither finished nor cancelled."""
-    return {record.task for record in history.runs.values() if record.outcome is None and not record.cancelled}
+    Where more waits, no array takes more than half of the room, so that the next wave comes while the other half works.
+    """
+    count = len(batch.tasks)
+    elements = -(-count // per_job)
+    most = min(cluster.limits(batch.resources).max_array or elements, -(-elements // 2) if halved else elements)
+    size = max(1, most) * per_job
+    return tuple((start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _cancel_order(
@@ -471,30 +468,28 @@ def _cancel_order(
 
 
 def _end_jobs(study: Study, clusters: Clusters) -> None:
-    """End the jobs all of whose runs are finished, cancelled or somebody else's, at least one of them cancelled."""
+    """End what has only runs that are finished, cancelled or somebody else's, at least one of them cancelled."""
+    from orchestrator.clusters.base import Part
+
     history = study.history()
-    busy = _busy(history)
+    owners = busy(history)
     struck = {record.task for record in history.runs.values() if record.cancelled}
-    doomed: dict[str, list[Job]] = {}
+    doomed: dict[str, list[Part]] = {}
     for job in study.jobs():
-        names = _names(study.submission(job.n), job.array)
-        if names & struck and not names & busy and not names <= history.ended:
-            doomed.setdefault(job.cluster, []).append(job)
-    for name, jobs in doomed.items():
-        clusters(name).cancel(jobs)
+        entry = study.submission(job.n)
+        ending, going_on = [], False
+        for element in range(entry.elements(job.array)):
+            names = {spec.name for spec in entry.tasks_of(job.array, element)}
+            going_on |= bool(names & owners)
+            if names & struck and not names & owners and not names <= history.ended:
+                ending.append(element)
+        if ending:
+            doomed.setdefault(job.cluster, []).append(Part(job, tuple(ending) if going_on else None))
+    for name, parts in doomed.items():
+        clusters(name).cancel(parts)
 
 
-def _spread(cluster: Cluster, resources: Mapping[str, Any]) -> int:
-    """Return how many workers a job will have side by side."""
-    if cluster.kind == "local":
-        from orchestrator.clusters.local import worker_environments
+def _clusters(study: Study | None) -> Clusters:
+    from orchestrator.clusters import clusters_of, get_cluster
 
-        return len(worker_environments(resources))
-    workers = resources.get("workers", "auto")
-    return int(resources.get("cpus", 1)) if workers == "auto" else int(workers)
-
-
-def _clusters(name: str) -> Cluster:
-    from orchestrator.clusters import get_cluster
-
-    return get_cluster(name)
+    return clusters_of(study) if study is not None else get_cluster

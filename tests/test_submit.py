@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import identity
+from orchestrator.clusters.base import Evidence
 from orchestrator.errors import UserError
 from orchestrator.study import atomic
 from orchestrator.study.records import Job
@@ -152,13 +153,100 @@ def test_arrays_are_cut_by_the_index_and_waves_by_the_number_of_jobs(study):
     cluster = FakeCluster(max_array=3, max_jobs=7)
     wanted = make_wanted(make_points(10), resources={"lanes": 1, "retries": 2, "workers": 1})
     result = go(study, wanted, cluster)
-    assert result.published[0].arrays == ((0, 3), (3, 6), (6, 7))
-    assert len(result.plan.waiting) == 3
-    assert len(result.jobs) == 3
+    assert result.published[0].arrays == ((0, 3), (3, 6))  # one place is the steward's
+    assert len(result.plan.waiting) == 4
+    assert len(result.jobs) == 2
     assert not advance(study, cluster, cluster).published  # no room
     work_off(study, cluster)
-    assert advance(study, cluster, cluster).plan.cost.runs == 3
+    assert advance(study, cluster, cluster).plan.cost.runs == 4
     assert set(work_off(study, cluster).values()) == {1}
+
+
+def single(count):
+    return make_wanted(make_points(count), resources={"lanes": 1, "retries": 2, "workers": 1, "memory": "2G"})
+
+
+def test_where_more_waits_half_of_the_room_works_while_the_other_half_is_filled(study):
+    cluster = FakeCluster(max_jobs=9)
+    result = go(study, single(30), cluster)
+    assert result.published[0].arrays == ((0, 4), (4, 8))
+    assert result.steward.extra == {"after": ["job1"]}  # it comes when the first half is done
+    cluster.work(study, "job1")
+    second = advance(study, cluster, cluster, steward=1)
+    assert [entry.arrays for entry in second.published] == [((0, 2), (2, 4))]
+    assert second.steward.extra == {"after": ["job2"]}
+
+
+def test_a_limit_that_nobody_told_of_is_found_by_halving(study):
+    cluster = FakeCluster(max_jobs=9, hidden=True)
+    result = go(study, single(30), cluster)
+    assert [entry.arrays for entry in result.published] == [((0, 30),), ((0, 8), (8, 15))]
+    assert len(result.jobs) == 1  # the other half waits for the steward, as does what is not planned yet
+    assert not result.errors
+    assert len(result.plan.waiting) == 15
+    while any(state != "gone" for state in cluster.states.values()):
+        work_off(study, cluster)
+        advance(study, cluster, cluster)
+    records = study.history().runs.values()
+    assert {record.attempts for record in records} == {1}
+    assert {record.outcome for record in records} == {"done"}
+
+
+def test_a_refused_array_costs_no_retry(study):
+    cluster = FakeCluster(max_jobs=2, hidden=True)
+    go(study, single(40), cluster)
+    assert all(not record.used for record in study.history().runs.values())
+
+
+def test_one_steward_waits_for_everything_that_lives(study, cluster):
+    assert go(study, single(2), cluster).steward.extra == {"after": ["job1"]}
+    assert go(study, single(2), cluster).steward is None  # it is there
+    third = go(study, single(3), cluster)
+    assert third.steward.extra == {"after": ["job1", "job2"]}
+    assert cluster.stewards == {"steward1": "gone", "steward2": "pending"}
+    cluster.stewards["steward2"] = "gone"
+    assert go(study, single(3), cluster).steward.extra == {"after": ["job1", "job2"]}  # somebody ended it
+    work_off(study, cluster)
+    cluster.stewards["steward3"] = "gone"
+    assert go(study, single(3), cluster).steward is None  # nothing to wait for
+
+
+def test_what_the_scheduler_knows_of_a_death_is_written_down(study, cluster):
+    go(study, single(3), cluster)
+    begun = start(study, "1-1")
+    save(begun, 30)
+    cluster.said = {
+        "job1_0": Evidence("FAILED", "gone", "lost", "the folder of its output cannot be written"),
+        "job1_1": Evidence("OUT_OF_MEMORY", "gone", "oom", "it used more than 2G"),
+        "job1_2": Evidence("COMPLETED", "gone"),
+    }
+    cluster.states["job1"] = "gone"
+    result = go(study, single(3), cluster)
+    records = [study.history().runs[run] for run in study.generation().runs]
+    assert [(record.used, record.n) for record in records] == [({"lost": 1}, 2), ({"oom": 1}, 3), ({}, 2)]
+    assert result.published[1].resources["memory"] == "4G"
+    assert [log.end for log in study.incarnations("1-1")] == [None, "oom"]
+    assert study.incarnations("1-1")[1].why == "it used more than 2G"
+
+
+def test_a_testimony_counts_once(study, cluster):
+    go(study, single(1), cluster)
+    assert study.testify("1-0", "oom", after=0)
+    assert not study.testify("1-0", "oom", after=0)
+    assert study.history().runs[study.generation().runs[0]].used == {"oom": 1}
+
+
+def test_several_tasks_share_an_element(study, cluster):
+    wanted = make_wanted(make_points(10), resources={"lanes": 1, "retries": 2, "cpus": 4, "workers": "auto"})
+    (entry,) = go(study, wanted, cluster).published
+    assert (entry.per_job, entry.elements(0), len(entry.tasks)) == (4, 3, 10)
+    assert [len(entry.tasks_of(0, element)) for element in range(3)] == [4, 4, 2]
+    runs = study.generation().runs
+    cancel(study, runs[:6], cluster, ())
+    (part,) = cluster.cancelled
+    assert part.elements == (0,)  # two runs of the second element go on
+    cancel(study, "all", cluster, ())
+    assert cluster.cancelled[-1].elements is None
 
 
 def test_a_steward_uses_the_frozen_sources_and_does_not_uncancel(study, cluster):

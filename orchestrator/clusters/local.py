@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.clusters.base import STEWARD, JobState, Limits, held, python_command
+from orchestrator.clusters.base import STEWARD, Evidence, Here, JobState, Limits, Part, held, python_command
 from orchestrator.errors import UserError
 from orchestrator.study.records import Job, Submission
 
@@ -88,20 +88,42 @@ class LocalCluster:
         """Look at the processes. Those of another machine are ``unknown``: it cannot be asked from here."""
         return {job.job_id: _state(job.job_id) for job in jobs}
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
+    def cancel(self, parts: Sequence[Part]) -> None:
         """Ask stewards to end: their workers write checkpoints and stop.
 
-        One that also serves other arrays is only told to look at the chain, where the order to cancel stands.
+        One that also serves other arrays, or other tasks of the array, is only told to look at the chain, where the
+        order to cancel stands.
         """
-        named = {job.job_id for job in jobs}
-        for job in {_process(job.job_id): job for job in jobs if _state(job.job_id) == "running"}.values():
+        whole = {part.job.job_id for part in parts if part.elements is None}
+        for job in {_process(part.job.job_id): part.job for part in parts}.values():
             process = _process(job.job_id)
-            served = {other for other in _served(job) if _process(other) == process}
-            _send(process, signal.SIGTERM if served <= named else signal.SIGUSR1)
+            if _state(process) == "running":
+                served = {other for other in _served(job) if _process(other) == process}
+                _send(process, signal.SIGTERM if served <= whole else signal.SIGUSR1)
 
-    def limits(self) -> Limits:
+    def steward(self, study: Study, k: int, resources: Mapping[str, Any], after: Sequence[Job]) -> Job | None:  # noqa: ARG002
+        """Return None: every job is a steward here."""
+        return None
+
+    def evidence(self, parts: Sequence[Part]) -> dict[str, Evidence]:  # noqa: ARG002
+        """Return nothing: a steward that sees a worker die writes it into the study itself."""
+        return {}
+
+    def limits(self, resources: Mapping[str, Any]) -> Limits:  # noqa: ARG002
         """Return that there are none: one steward serves any number of tasks."""
         return Limits()
+
+    def estimate(self, resources: Mapping[str, Any], elements: int) -> str | None:  # noqa: ARG002
+        """Return None: work begins at once."""
+        return None
+
+    def here(self) -> Here | None:
+        """Return None: a steward takes whole arrays."""
+        return None
+
+    def requeue(self, here: Here) -> bool:  # noqa: ARG002
+        """Return False: a steward starts its tasks again itself."""
+        return False
 
 
 # --- processes --------------------------------------------------------------------------------------------------------

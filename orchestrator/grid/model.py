@@ -49,11 +49,31 @@ Name = Annotated[
 """A name that may become a file or folder name on any file system."""
 
 
+class ClusterLimits(Section):
+    """What a cluster allows, where it cannot be asked or should not be used up."""
+
+    array: int | None = Field(None, ge=1, description="elements of one array")
+    jobs: int | None = Field(None, ge=2, description="jobs and array elements of this user in the queue at one time")
+
+
+class StewardResources(Section):
+    """What the steward's job asks for that differs from the others: it has one core and no accelerator."""
+
+    memory: Memory | None = Field(None, description="memory, such as 4G")
+    time: Time | None = Field(None, description="time limit, such as 1h")
+    partition: str | None = Field(None, description="Slurm partition")
+    queue: str | None = Field(None, description="LSF queue")
+    account: str | None = Field(None, description="account or project that is charged")
+    qos: str | None = Field(None, description="Slurm quality of service")
+    extra: list[str] | None = Field(None, description="scheduler options in place of those of the jobs")
+
+
 class Resources(Section):
     """What one job asks of the cluster."""
 
     cpus: int = Field(1, ge=1, description="cores of one job")
     gpus: int = Field(0, ge=0, description="accelerators of one job")
+    gpu_type: str | None = Field(None, description="type of accelerator, as the cluster calls it, such as a100")
     memory: Memory | None = Field(None, description="memory of one job, such as 2G")
     time: Time | None = Field(
         None, description="time slice of one job, such as 40m; what is unfinished goes on in the next"
@@ -71,7 +91,16 @@ class Resources(Section):
     queue: str | None = Field(None, description="LSF queue")
     account: str | None = Field(None, description="account or project that is charged")
     qos: str | None = Field(None, description="Slurm quality of service")
+    constraint: str | None = Field(None, description="features that a node must have (--constraint, select[])")
+    parallel: int | None = Field(None, ge=1, description="elements of an array that run at one time")
     extra: list[str] = Field(default_factory=list, description="further scheduler options, passed on as they are")
+    prologue: str | None = Field(None, description="shell commands before each job: modules, conda, a container")
+    python: str | None = Field(None, description="Python interpreter on the cluster's machines")
+    limits: ClusterLimits = Field(default_factory=ClusterLimits, description="what the cluster allows")
+    steward: StewardResources = Field(
+        default_factory=StewardResources,
+        description="what the steward's job asks for",
+    )
 
 
 class SummarySpec(Section):

@@ -107,6 +107,17 @@ def make_next(folder: Path) -> tuple[int, Path]:
         return k, path
 
 
+def make_new(path: Path) -> bool:
+    """Make a folder, unless there is something of that name. Returns whether it was made."""
+    make_folder(path.parent)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return False
+    sync_folder(path.parent)
+    return True
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, durably; nothing happens if it exists."""
     if os.path.isdir(path):

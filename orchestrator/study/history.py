@@ -170,6 +170,7 @@ def fold(
     chain: Iterable[Submission],
     ids_of: Callable[[int], Sequence[bytes]],
     logs_of: Callable[[str, int], Sequence[IncarnationLog]],
+    unhanded: Container[str] = (),
 ) -> History:
     """Fold the chain and the journals.
 
@@ -181,6 +182,8 @@ def fold(
         From a generation to the raw ids of its points.
     logs_of
         From a task's name and its number of runs to its incarnations' logs, in order.
+    unhanded
+        Names of the tasks that no scheduler ever got.
     """
     history = History()
     runs = history.runs
@@ -200,7 +203,7 @@ def fold(
                 if record is None:
                     runs[run] = record = RunRecord()
                 else:
-                    queued = not record.k and record.n in begun
+                    queued = not record.k and (record.n in begun or record.task in unhanded)
                     _hand_over(record, queued=queued, fresh=position in rerun, reset=position in reset)
                 record.n, record.task, record.lane, record.width = entry.n, spec.name, lane, spec.count
                 records.append(record)
@@ -208,7 +211,8 @@ def fold(
             if logs:
                 begun.add(entry.n)
             for at, log in enumerate(logs):
-                _attempt(records, log, entry.source, last=at == len(logs) - 1)
+                heard = at == len(logs) - 1 or bool(logs[at + 1].begin.get("witness"))
+                _attempt(records, log, entry.source, heard=heard)
                 history.damaged.extend(log.damage)
             if logs and logs[-1].end not in (None, "requeued"):
                 history.ended.add(spec.name)
@@ -242,24 +246,29 @@ def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> 
     record.cancelled, record.open, record.k = False, False, 0
 
 
-def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, last: bool) -> None:
-    """Fold one incarnation into the records of its task's runs."""
+def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, heard: bool) -> None:
+    """Fold one incarnation into the records of its task's runs.
+
+    ``heard``: nothing can be said yet of its silence. It is the last and may still be at work, or a witness follows.
+    """
     code = source or str(log.begin.get("code", ""))
-    # The last incarnation may still be at work; one that has a successor and said nothing was lost.
-    ended = log.end if log.end is not None or last else "lost"
+    # One that has a successor and said nothing was lost.
+    ended = log.end if log.end is not None or heard else "lost"
     failure = failure_of(ended) if ended is not None else None
+    witness = bool(log.begin.get("witness"))
     nothing = all(step is None for step in log.restored)  # it died before it came to any run
     for record, begun, restored, progress, checkpoint, verdict, failed in zip(
         records, log.begun, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
     ):
         record.k, record.open = log.k, log.end is None
-        record.charged = nothing or restored is not None
+        if not witness:  # it speaks of its predecessor
+            record.charged = nothing or restored is not None
         if begun is not None and restored is not None:
             record.outcome, record.failure, record.message, record.signature = None, None, "", ""
             record.step = record.saved = restored
             record.begun = begun
             record.attempts += 1
-        else:
+        elif not witness:
             record.begun = record.saved
         if record.outcome is not None and verdict is None:
             continue
@@ -278,7 +287,7 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
             record.message, record.signature = str(failed.get("message", "")), str(failed.get("signature", ""))
             record.used = record.counting(record.failure)
         elif failure is not None and (restored is not None or not _settled(record)):
-            record.failure, record.message = failure, f"the task ended: {ended}"
+            record.failure, record.message = failure, log.why or f"the task ended: {ended}"
             if record.charged:
                 record.used = record.counting(failure)
 

@@ -40,6 +40,11 @@ class IncarnationLog:
         For each lane: the ``failed`` record, or None.
     end
         The reason it gave when it ended; None if it still runs or died.
+    why
+        What a witness saw of its predecessor's end.
+    peak, cpu, seconds
+        What it used, as it said when it ended: the most memory in bytes, processor time and time in seconds; 0 if it
+        did not say.
     records
         The records as they stand, in order; only where asked for.
     damage
@@ -60,6 +65,10 @@ class IncarnationLog:
     verdicts: list[tuple[str, int] | None] = field(default_factory=list)
     failures: list[Record | None] = field(default_factory=list)
     end: str | None = None
+    why: str = ""
+    peak: int = 0
+    cpu: float = 0.0
+    seconds: float = 0.0
     records: list[Record] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
 
@@ -164,7 +173,9 @@ def _apply(log: IncarnationLog, record: Record) -> None:
         for place, steps in _lanes(record | {"steps": 0}, len(log.failures)):
             log.failures[place] = [kept] * len(steps)
     elif kind == "end":
-        log.end = str(record["reason"])
+        used = int(record.get("peak", 0)), float(record.get("cpu", 0)), float(record.get("seconds", 0))
+        log.end, log.why = str(record["reason"]), str(record.get("why", ""))
+        log.peak, log.cpu, log.seconds = used
     elif kind in ("begin", "engine"):
         setattr(log, kind, {name: value for name, value in record.items() if name != "t"})
     elif not isinstance(kind, str):

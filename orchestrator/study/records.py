@@ -49,8 +49,8 @@ class Submission:
         ``"submit"`` or ``"cancel"``.
     generation
         The generation of the grid that the positions belong to.
-    cluster
-        Name of the cluster that the tasks were meant for.
+    cluster, scheduler
+        Name of the cluster that the tasks were meant for, and its kind: ``local``, ``slurm``, ``lsf``.
     resources
         The resources of one job, as the grid resolved them.
     code
@@ -63,6 +63,10 @@ class Submission:
         The tasks, named ``<n>-<index>``.
     arrays
         Which tasks form one scheduler array: ``[start, stop]`` indices of tasks.
+    per_job
+        How many tasks one element of an array trains side by side.
+    probe
+        Steps after which its tasks stop, once they were measured; 0: they train to the end.
     cancel
         For ``"cancel"``: ``"all"``, or ids as text.
     rerun
@@ -81,12 +85,15 @@ class Submission:
     kind: Literal["submit", "cancel"] = "submit"
     generation: int = 0
     cluster: str = ""
+    scheduler: str = "local"
     resources: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     source: str = ""
     packages: str = ""
     tasks: tuple[TaskSpec, ...] = ()
     arrays: tuple[tuple[int, int], ...] = ()
+    per_job: int = 1
+    probe: int = 0
     cancel: Literal["all"] | tuple[str, ...] | None = None
     rerun: list[Span] = field(default_factory=list)
     reset: list[Span] = field(default_factory=list)
@@ -98,6 +105,19 @@ class Submission:
     def array_of(self, index: int) -> int:
         """Return the array that task ``index`` belongs to."""
         return next(a for a, (start, stop) in enumerate(self.arrays) if start <= index < stop)
+
+    def elements(self, array: int) -> int:
+        """Return how many elements an array has."""
+        start, stop = self.arrays[array]
+        return -(-(stop - start) // self.per_job)
+
+    def tasks_of(self, array: int, element: int | None = None) -> tuple[TaskSpec, ...]:
+        """Return the tasks of an array, or of one of its elements."""
+        start, stop = self.arrays[array]
+        if element is None:
+            return self.tasks[start:stop]
+        begin = start + element * self.per_job
+        return self.tasks[begin : min(begin + self.per_job, stop)]
 
     def cancelled(self) -> frozenset[bytes]:
         """Return the ids that a cancel order names, raw; empty for ``"all"``."""

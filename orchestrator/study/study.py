@@ -229,7 +229,7 @@ class Study:
             start, stop = entry.arrays[job.array]
             whole = states.get(job.job_id, "unknown")
             for index, spec in enumerate(entry.tasks[start:stop]):
-                state = states.get(job.element(index), whole)
+                state = states.get(job.element(index // entry.per_job), whole)
                 gone = state == "gone" or (state == "unknown" and spec.name in still)
                 if not gone and spec.name not in history.ended:
                     names.add(spec.name)
@@ -309,6 +309,36 @@ class Study:
         k, path = atomic.make_next(self.task_path(task_name))
         return Incarnation(task, k, path, self.superseded)
 
+    def testify(self, task_name: str, reason: str, *, after: int, job: str = "", why: str = "") -> bool:
+        """Say why a process of a task ended that could not say it itself: in an incarnation of its own.
+
+        A journal has one writer, so that nobody but the dead process may write into its own.
+
+        Parameters
+        ----------
+        task_name, reason
+            The task, and one of ``states.END_REASONS``.
+        after
+            The number of the task's last incarnation; 0 if none began.
+        job, why
+            The scheduler's id of the job, and what was seen.
+
+        Returns
+        -------
+        bool
+            Whether this testimony counts; not, if the task was begun again, or somebody else testified first.
+        """
+        import socket
+
+        path = self.task_path(task_name, after + 1)
+        if not atomic.make_new(path):
+            return False
+        incarnation = Incarnation(self.task(task_name), after + 1, path, self.superseded)
+        incarnation.write("begin", host=socket.gethostname(), pid=os.getpid(), job=job, witness=True)
+        incarnation.write("end", reason=reason, why=why)
+        incarnation.close()
+        return True
+
     def incarnations(self, task_name: str, *, keep_records: bool = False) -> list[IncarnationLog]:
         """Return the parsed journals of a task's incarnations, in order."""
         count = self.task(task_name).submission.tasks[int(task_name.partition("-")[2])].count
@@ -349,17 +379,20 @@ class Study:
     def history(self) -> History:
         """Fold the chain and all journals into what is known of each run, in one pass."""
         begun = frozenset(atomic.names(self.path / "tasks"))
+        handed = {(job.n, job.array) for job in self.jobs()}
+        chain = self.chain()
+        unhanded = {
+            spec.name
+            for entry in chain
+            for array in range(len(entry.arrays))
+            if (entry.n, array) not in handed
+            for spec in entry.tasks_of(array)
+        }
         history = fold(
-            self.chain(),
-            self._runs,
-            lambda name, count: self._logs(name, count) if name in begun else [],
+            chain, self._runs, lambda name, count: self._logs(name, count) if name in begun else [], unhanded
         )
         history.last = max(self._chain_numbers(), default=0)
-        handed = {(job.n, job.array) for job in self.jobs()}
-        for entry in self.chain():
-            for array, (start, stop) in enumerate(entry.arrays):
-                if (entry.n, array) not in handed:
-                    history.unhanded.update(spec.name for spec in entry.tasks[start:stop])
+        history.unhanded = unhanded
         history.damaged[:0] = self.damage()
         newest = self.generation()
         if newest is not None:
@@ -416,6 +449,32 @@ class Study:
         path = self.path / "steward" / str(n)
         atomic.make_folder(path)
         return path
+
+    def script_path(self, n: int, array: int) -> Path:
+        """Return the batch script that hands an array over; its jobs append what they print before a worker begins."""
+        return self.path / "submissions" / f"{n}.{array}.sh"
+
+    def log_path(self, n: int, array: int) -> Path:
+        """Return where the elements of an array print what does not belong to any task."""
+        return self.path / "submissions" / f"{n}.{array}.log"
+
+    def steward_path(self, k: int) -> Path:
+        """Return the folder of a steward that is a job of its own: its script, standard output and error."""
+        return self.path / "steward" / str(k)
+
+    def new_steward(self) -> tuple[int, Path]:
+        """Make the folder of the next steward, and return its number and path."""
+        return atomic.make_next(self.path / "steward")
+
+    def record_steward(self, k: int, job: Job) -> None:
+        """Record which job steward ``k`` is."""
+        atomic.publish(self.steward_path(k) / "job.json", json.dumps(job.to_json()).encode())
+
+    def stewards(self) -> dict[int, Job]:
+        """Return the recorded jobs of stewards by their numbers, in order."""
+        numbers = sorted(int(name) for name in atomic.names(self.path / "steward") if name.isdecimal())
+        found = ((k, _read(self.steward_path(k) / "job.json")) for k in numbers)
+        return {k: Job.from_json(data) for k, data in found if data is not None}
 
     def code_dir(self, digest: str) -> Path:
         """Return the folder of frozen sources."""

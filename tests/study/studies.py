@@ -6,10 +6,10 @@ import itertools
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from orchestrator import identity
+from orchestrator.clusters.base import Evidence, Here, LimitReached, Limits, Part
 from orchestrator.errors import UserError
 from orchestrator.points import MISSING, Column, Points
 from orchestrator.states import JobState
@@ -128,15 +128,23 @@ class FakeCluster:
     name: str = "fake"
     kind: str = "slurm"
     max_array: int | None = None
-    max_jobs: int | None = None
+    max_jobs: int | None = None  # in the queue at one time; a submission beyond it is refused
+    hidden: bool = False  # whether the cluster cannot tell that limit beforehand
     refuse: bool = False
+    said: dict[str, Evidence] = field(default_factory=dict)
+    stewards: dict[str, JobState] = field(default_factory=dict)
     jobs: dict[str, tuple[int, int]] = field(default_factory=dict)
     states: dict[str, JobState] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    cancelled: list[Part] = field(default_factory=list)
     queries: int = 0
 
     def submit(self, study: Study, submission: Submission, array: int) -> Job:
         if self.refuse:
             raise UserError("the scheduler does not answer")
+        if self.max_jobs is not None and submission.elements(array) > self.max_jobs - self._queued():
+            raise LimitReached("the queue is full")
+        self.sizes[f"job{len(self.jobs) + 1}"] = submission.elements(array)
         job_id = f"job{len(self.jobs) + 1}"
         self.jobs[job_id] = (submission.n, array)
         self.states[job_id] = "pending"
@@ -144,14 +152,37 @@ class FakeCluster:
 
     def poll(self, jobs: Sequence[Job]) -> dict[str, JobState]:
         self.queries += 1
-        return {job.job_id: self.states.get(job.job_id, "gone") for job in jobs}
+        return {job.job_id: {**self.states, **self.stewards}.get(job.job_id, "gone") for job in jobs}
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self.states[job.job_id] = "gone"
+    def _queued(self) -> int:
+        return sum(self.sizes.get(job_id, 1) for job_id, state in self.states.items() if state != "gone")
 
-    def limits(self) -> Any:
-        return SimpleNamespace(max_array=self.max_array, max_jobs=self.max_jobs)
+    def cancel(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            if part.elements is None:
+                (self.stewards if part.job.job_id in self.stewards else self.states)[part.job.job_id] = "gone"
+            self.cancelled.append(part)
+
+    def limits(self, resources: Any) -> Limits:
+        known = self.max_jobs is not None and not self.hidden
+        return Limits(self.max_array, self.max_jobs - self._queued() if known else None)
+
+    def steward(self, study: Study, k: int, resources: Any, after: Sequence[Job]) -> Job:
+        job = Job(0, 0, self.name, f"steward{k}", extra={"after": [job.job_id for job in after]})
+        self.stewards[job.job_id] = "pending"
+        return job
+
+    def evidence(self, parts: Sequence[Part]) -> dict[str, Evidence]:
+        return self.said
+
+    def estimate(self, resources: Any, elements: int) -> str | None:
+        return None
+
+    def here(self) -> Here | None:
+        return None
+
+    def requeue(self, here: Here) -> bool:
+        return False
 
     def __call__(self, name: str) -> FakeCluster:
         assert name == self.name

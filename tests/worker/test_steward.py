@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator import submit
 from orchestrator.clusters import get_cluster
+from orchestrator.clusters.base import Part
 from orchestrator.study.records import Submission, TaskSpec
 from tests.worker.helpers import PLAIN, eventually, plain_study, series, start_worker
 
@@ -31,7 +32,7 @@ def start(monkeypatch, tmp_path):
         return job
 
     yield start
-    LOCAL.cancel(jobs)
+    LOCAL.cancel([Part(job) for job in jobs])
     eventually(lambda: all(ended(job) for job in jobs))
 
 
@@ -139,7 +140,7 @@ def test_term_keeps_what_was_done_and_the_next_submit_goes_on(tmp_path, start):
     study = plain_study(tmp_path, PLAIN, [row, row, row])
     job = start(study)
     eventually(lambda: progressing(study, "1-0") and progressing(study, "1-1"))
-    LOCAL.cancel([job])
+    LOCAL.cancel([Part(job)])
     eventually(lambda: ended(job))
     saved = study.incarnations("1-0")[0].saved[0]
     assert saved > 5
@@ -192,10 +193,10 @@ def test_a_further_submission_is_taken_by_the_steward_that_runs(tmp_path, start)
     assert pid_of(first) == pid_of(second)
     eventually(lambda: study.incarnations("2-0") and study.incarnations("2-0")[0].end == "finished")
     assert not ended(first)
-    LOCAL.cancel([second])  # the other array goes on: there is no order against it
+    LOCAL.cancel([Part(second)])  # the other array goes on: there is no order against it
     eventually(lambda: study.heartbeat("1-0")[1] > 2)
     assert not ended(first)
-    LOCAL.cancel([first, second])
+    LOCAL.cancel([Part(first), Part(second)])
     eventually(lambda: ended(first))
 
 
@@ -229,8 +230,8 @@ def test_workers_have_one_thread_each(tmp_path, start):
 def test_a_worker_that_the_kernel_killed_for_want_of_memory_says_so(tmp_path):
     """The counter of the kernel is a made-up one here, which grows all the time."""
     study = plain_study(tmp_path, PLAIN, [{"steps": 9, "fail_at": 2, "how": "kill"}] * 2, tasks=[[0, 1]])
-    told = "import itertools, sys, orchestrator.steward as s; c = itertools.count(); s.oom_kills = lambda: next(c)"
-    code = f"{told}; s.main([{str(study.path)!r}, '1', '0'])"
+    told = "import itertools, orchestrator.worker.pool as p; c = itertools.count(); p.oom_kills = lambda: next(c)"
+    code = f"{told}; import orchestrator.steward.local as s; s.main([{str(study.path)!r}, '1', '0'])"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])
     records = [study.history().runs[run] for run in study.generation().runs]
     assert {record.failure for record in records} == {"oom"}
@@ -259,10 +260,10 @@ def test_a_disk_that_fills_up_does_not_end_the_steward(tmp_path):
     rows = [{"steps": 9, "fail_at": 2, "how": "kill"}, {"steps": 500, "pause": 0.005}]
     study = plain_study(tmp_path, PLAIN, rows)
     code = f"""
-import itertools, orchestrator.steward as s
+import itertools, orchestrator.steward.local as s, orchestrator.worker.pool as p
 from orchestrator.study.study import Study
 counter = itertools.count()
-s.oom_kills = lambda: next(counter)
+p.oom_kills = lambda: next(counter)
 def full(*_): raise OSError(28, "No space left on device")
 take, Study.begin = Study.take, full
 Study.take = lambda self, n, *rest: take(self, n, *rest) if n == 1 else full()
@@ -279,9 +280,20 @@ s.main([{str(study.path)!r}, "1", "0"])
 
 
 def test_the_kernels_count_of_memory_kills_is_read(tmp_path):
-    from orchestrator.steward import oom_kills
+    from orchestrator.worker.pool import oom_kills
 
-    (tmp_path / "vmstat").write_text("nr_free_pages 7\noom_kill 3\n")
-    assert oom_kills(tmp_path / "vmstat") == 3
-    assert oom_kills(tmp_path / "nowhere") == 0
+    machine, group = tmp_path / "proc", tmp_path / "cgroup"
+    (machine / "self").mkdir(parents=True)
+    assert oom_kills(machine, group) == 0
+    (machine / "vmstat").write_text("nr_free_pages 7\noom_kill 3\n")
+    assert oom_kills(machine, group) == 3
+    (machine / "self" / "cgroup").write_text("5:cpu,cpuacct:/a\n4:memory:/slurm/job_2\n")
+    assert oom_kills(machine, group) == 3  # the group has no count
+    (group / "memory" / "slurm" / "job_2").mkdir(parents=True)
+    (group / "memory" / "slurm" / "job_2" / "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
+    assert oom_kills(machine, group) == 1
+    (machine / "self" / "cgroup").write_text("0::/user.slice\n")
+    (group / "user.slice").mkdir()
+    (group / "user.slice" / "memory.events").write_text("oom 4\noom_kill 2\n")
+    assert oom_kills(machine, group) == 2
     assert oom_kills() >= 0

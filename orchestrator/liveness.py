@@ -1,0 +1,159 @@
+"""Looking at a study and its schedulers: which tasks live, and what befell those that are gone without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.states import JobState
+from orchestrator.study.history import History
+from orchestrator.study.records import Job, Submission
+from orchestrator.study.study import Study
+
+if TYPE_CHECKING:
+    from orchestrator.clusters.base import Cluster, Part
+
+Clusters = Callable[[str], "Cluster"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A study at one moment.
+
+    Parameters
+    ----------
+    history
+        What the study knows.
+    states
+        What the schedulers said of its jobs and stewards, by ``job_id`` or ``Job.element``.
+    living
+        Names of the tasks that a scheduler still has.
+    """
+
+    history: History
+    states: Mapping[str, JobState]
+    living: frozenset[str]
+
+
+def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
+    """Read a study, and ask each of its schedulers once about jobs and stewards that may not have ended.
+
+    Parameters
+    ----------
+    study
+        The study.
+    clusters
+        Finds a cluster by name.
+    still
+        Tasks whose heartbeat was seen to stand still (:class:`orchestrator.study.watch.HeartbeatWatch`).
+
+    Raises
+    ------
+    UserError
+        If a scheduler cannot be asked.
+    """
+    history = study.history()
+    jobs = unfinished_jobs(study, history)
+    # Without a job nobody needs a steward, nor to know of one.
+    states = ask([*jobs, *study.stewards().values()] if jobs else [], clusters)
+    return Look(history, states, frozenset(study.alive(history, states, still)))
+
+
+def alive(study: Study, history: History, clusters: Clusters, still: Container[str] = ()) -> set[str]:
+    """Return the names of the tasks that a scheduler still has: one query per cluster that has unfinished jobs."""
+    states = ask(unfinished_jobs(study, history), clusters)
+    return study.alive(history, states, still)
+
+
+def ask(jobs: Iterable[Job], clusters: Clusters) -> dict[str, JobState]:
+    """Ask for the states of jobs: one query per cluster.
+
+    Raises
+    ------
+    UserError
+        If a scheduler cannot be asked.
+    """
+    queries: dict[str, list[Job]] = {}
+    for job in jobs:
+        queries.setdefault(job.cluster, []).append(job)
+    states: dict[str, JobState] = {}
+    for name, mine in queries.items():
+        states.update(clusters(name).poll(mine))
+    return states
+
+
+def unfinished_jobs(study: Study, history: History) -> list[Job]:
+    """Return the jobs of which not every task said that it ended."""
+    return [job for job in study.jobs() if not history.ended.issuperset(task_names(study.submission(job.n), job.array))]
+
+
+def task_names(entry: Submission, array: int) -> set[str]:
+    """Return the names of an array's tasks."""
+    return {spec.name for spec in entry.tasks_of(array)}
+
+
+def busy(history: History) -> set[str]:
+    """Return the names of the tasks that own a run which is neither finished nor cancelled."""
+    return {record.task for record in history.runs.values() if record.outcome is None and not record.cancelled}
+
+
+# --- deaths without a word --------------------------------------------------------------------------------------------
+
+
+class Silent(NamedTuple):
+    """A task that is gone without a word: its job, its element there, and its last incarnation (0: none began)."""
+
+    task: str
+    job: Job
+    element: int
+    k: int
+
+
+def silent(study: Study, seen: Look) -> list[Silent]:
+    """Return the tasks that no scheduler has, that own unfinished runs, and that did not say why they ended."""
+    owners = busy(seen.history)
+    found = []
+    for job in unfinished_jobs(study, seen.history):
+        entry = study.submission(job.n)
+        if entry.scheduler == "local" or job.array >= len(entry.arrays):
+            continue  # a steward writes down itself what befalls its workers
+        for index, spec in enumerate(entry.tasks_of(job.array)):
+            if spec.name in owners and spec.name not in seen.living and spec.name not in seen.history.ended:
+                last = max((log.k for log in study.incarnations(spec.name)), default=0)
+                found.append(Silent(spec.name, job, index // entry.per_job, last))
+    return found
+
+
+def testify(study: Study, seen: Look, clusters: Clusters) -> bool:
+    """Write down what the schedulers know of the deaths of tasks that could not say it themselves.
+
+    Without it such a task counts as lost; with it, want of memory, a time limit or a dead node is told apart. Nothing
+    depends on the answers: whoever has no accounting goes on without.
+
+    Returns
+    -------
+    bool
+        Whether the history is another one now.
+    """
+    told = False
+    by_cluster: dict[str, list[Silent]] = {}
+    for one in silent(study, seen):
+        by_cluster.setdefault(one.job.cluster, []).append(one)
+    for name, deaths in by_cluster.items():
+        known = clusters(name).evidence(_parts(deaths))
+        for one in deaths:
+            key = one.job.element(one.element)
+            said = known.get(key)
+            if said is not None and said.failure is not None and said.state == "gone":
+                told |= study.testify(one.task, said.failure, after=one.k, job=key, why=said.why)
+    return told
+
+
+def _parts(deaths: Sequence[Silent]) -> list[Part]:
+    from orchestrator.clusters.base import Part
+
+    elements: dict[str, tuple[Job, list[int]]] = {}
+    for one in deaths:
+        elements.setdefault(one.job.job_id, (one.job, []))[1].append(one.element)
+    return [Part(job, tuple(dict.fromkeys(indices))) for job, indices in elements.values()]

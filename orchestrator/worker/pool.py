@@ -1,0 +1,184 @@
+"""Worker processes side by side, on this machine: a steward's, or those of one element of a scheduler's array."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.clusters.base import WORKER, environment, held, python_command
+from orchestrator.errors import UserError
+from orchestrator.study.study import Study
+from orchestrator.worker.log import LOG
+
+
+@dataclass
+class Worker:
+    """A running worker: its task, the slot it sits in, and when it is told that its time slice ends."""
+
+    task: str
+    slot: int
+    process: subprocess.Popen[bytes]
+    ends: float | None = None
+
+
+class Ended(NamedTuple):
+    """How a worker ended.
+
+    Parameters
+    ----------
+    task
+        Its task.
+    reason
+        What its journal says, or what was testified in its stead; None if it died without a word.
+    status
+        The process's exit status; negative for a signal.
+    """
+
+    task: str
+    reason: str | None
+    status: int
+
+    def __str__(self) -> str:
+        how = f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
+        return f"task {self.task}: {self.reason or f'died without a word, {how}'}"
+
+
+class Pool:
+    """Workers of one study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    job
+        The scheduler's id of the job, or element, that this process is.
+    slots
+        One set of environment variables for each worker that may run at one time.
+
+    Attributes
+    ----------
+    workers
+        Those that run.
+    """
+
+    def __init__(self, study: Study, job: str, slots: Sequence[dict[str, str]] = ()) -> None:
+        self.slots = list(slots)
+        self.workers: list[Worker] = []
+        self._study, self._job = study, job
+        self._oom_kills = oom_kills()
+
+    @property
+    def free(self) -> list[int]:
+        """The slots in which no worker sits."""
+        taken = {worker.slot for worker in self.workers}
+        return [slot for slot in range(len(self.slots)) if slot not in taken]
+
+    def start(self, task: str, slot: int, *, seconds: float | None = None) -> None:
+        """Start a worker.
+
+        Parameters
+        ----------
+        task
+            The task it trains.
+        slot
+            A free slot.
+        seconds
+            After so long it is told that its time slice ends; None: never.
+        """
+        entry = self._study.submission(int(task.partition("-")[0]))
+        code = self._study.code_dir(entry.code) if entry.code else None
+        command = python_command(code, WORKER, self._study.path, task, self._job, os.getpid())
+        with held():  # a signal that comes before the worker can take it waits
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment(self.slots[slot]), cwd=self._study.path
+            )
+        self.workers.append(Worker(task, slot, process, None if seconds is None else time.monotonic() + seconds))
+
+    def tell(self, number: int, workers: Iterable[Worker] | None = None) -> None:
+        """Send a signal to workers; to all by default. One that has ended takes no harm."""
+        for worker in list(self.workers if workers is None else workers):
+            worker.process.send_signal(number)
+
+    def deadlines(self) -> list[float | None]:
+        """Return when slices end, by the monotonic clock."""
+        return [worker.ends for worker in self.workers]
+
+    def end_slices(self) -> None:
+        """Tell the workers whose slice is over, once."""
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.ends is not None and now >= worker.ends:
+                worker.ends = None
+                self.tell(signal.SIGUSR2, [worker])
+
+    def reap(self) -> list[Ended]:
+        """Take leave of workers that ended. A death by the kernel's hand for want of memory is testified."""
+        found = []
+        for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
+            self.workers.remove(worker)
+            ended = Ended(worker.task, self._reason(worker), worker.process.returncode)
+            LOG.info("%s", ended)
+            found.append(ended)
+        return found
+
+    def look(self) -> None:
+        """Note how many processes the kernel has killed so far; call it while all is well."""
+        self._oom_kills = oom_kills()
+
+    def testify(self, task: str, reason: str, why: str = "") -> None:
+        """Say why a worker ended that could not say it itself."""
+        after = max((log.k for log in self._study.incarnations(task)), default=0)
+        self._study.testify(task, reason, after=after, job=self._job, why=why)
+
+    def _reason(self, worker: Worker) -> str | None:
+        try:
+            logs = self._study.incarnations(worker.task)
+            # The reason that the worker itself gave for its end, if it came so far; its predecessors' do not count.
+            reason = logs[-1].end if logs and logs[-1].begin.get("pid") == worker.process.pid else None
+            if reason is None and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
+                reason = "oom"
+                self.testify(worker.task, reason, "the kernel ended its process for want of memory")
+        except (UserError, OSError) as error:
+            LOG.error("task %s: %s", worker.task, error)
+            return None
+        return reason
+
+
+# --- want of memory ---------------------------------------------------------------------------------------------------
+
+
+def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many processes the kernel has killed for want of memory: in this control group, or on the machine.
+
+    On a machine that is shared, only the own control group tells our dead from others'. 0 where nobody says.
+    """
+    for line in _lines(proc / "self" / "cgroup"):
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers in ("", "memory") or "memory" in controllers.split(","):
+            name = "memory.events" if not controllers else "memory.oom_control"
+            root = cgroups if not controllers else cgroups / "memory"
+            count = _counter(root / path.lstrip("/") / name)
+            if count is not None:
+                return count
+    return _counter(proc / "vmstat") or 0
+
+
+def _counter(path: Path) -> int | None:
+    for line in _lines(path):
+        name, _, count = line.partition(" ")
+        if name == "oom_kill" and count.isdecimal():
+            return int(count)
+    return None
+
+
+def _lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    return []
