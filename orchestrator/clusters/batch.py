@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from orchestrator.errors import ExitCode, UserError
@@ -127,6 +129,21 @@ class SchedulerFacts(NamedTuple):
     grace: float | None = None
     memory_unit: str = ""
     notes: tuple[str, ...] = ()
+
+
+SUBMIT: Final = {"slurm": "sbatch", "lsf": "bsub"}
+"""What hands jobs over, by the kind of cluster."""
+
+
+def installed() -> list[str]:
+    """Return the kinds of schedulers whose commands are on this machine."""
+    return [kind for kind, command in SUBMIT.items() if shutil.which(command)]
+
+
+def facts(kind: str) -> SchedulerFacts:
+    """Ask a scheduler what can be found out about it from this machine."""
+    found: SchedulerFacts = import_module(f"orchestrator.clusters.{kind}").facts()
+    return found
 
 
 # --- running a scheduler's commands -----------------------------------------------------------------------------------
