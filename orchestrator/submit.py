@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clusters", "Desired", "Request", "Result", "advance", "again", "alive", "cancel", "complete", "desired",
-    "last_submission", "prepare", "shrinks", "submit",
+    "last_submission", "prepare", "publish", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def submit(
             return result
         asked = True
         try:
-            published = _publish(study, wanted, cluster, request, result, argv)
+            published = publish(study, wanted, cluster, request, result, argv)
         except Taken:
             seen = look(study, clusters)  # somebody else published first: what was planned may not hold any more
             continue
@@ -377,15 +377,37 @@ def shrinks(study: Study, refused: Plan) -> UserError:
     )
 
 
-def _publish(
+def publish(
     study: Study,
     wanted: Desired,
     cluster: Cluster,
     request: Request,
     result: Result,
-    argv: Sequence[str] | None,
+    argv: Sequence[str] | None = None,
+    *,
+    tag: str = "",
 ) -> list[Submission]:
-    """Publish what a plan wants: the order to cancel, the generation, the entries. Returns those to be handed over."""
+    """Publish what ``result.plan`` wants: the order to cancel, the generation, the entries.
+
+    Parameters
+    ----------
+    study, wanted, cluster, request, argv
+        See :func:`submit`.
+    result
+        Holds the plan, and is told what was published.
+    tag
+        What every entry carries; by default each has its own.
+
+    Returns
+    -------
+    list[Submission]
+        The entries that are to be handed over.
+
+    Raises
+    ------
+    Taken
+        If somebody else published the next entry first: plan again.
+    """
     doing = result.plan
     assert doing is not None
     n = doing.n
@@ -417,6 +439,7 @@ def _publish(
             rerun=batch.rerun,
             reset=batch.reset,
             only=tuple(request.only),
+            tag=tag,
             **stamp,
         )
         entries.append(study.publish(replace(entry, tasks=batch.tasks).numbered(n)))
