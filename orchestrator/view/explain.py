@@ -17,7 +17,8 @@ from orchestrator.study.history import RunRecord
 from orchestrator.study.incarnation import STDERR
 from orchestrator.study.journal import IncarnationLog
 from orchestrator.study.study import Generation, Study
-from orchestrator.view.overview import living, reason
+from orchestrator.view.breakdown import reason
+from orchestrator.view.overview import living
 from orchestrator.view.table import STYLES, number, table
 
 TAIL_LINES = 12

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.view import table
-from orchestrator.view.overview import Meter, Overview
+from orchestrator.view.overview import Overview
+from orchestrator.view.progress import Meter
 
 PLAIN_SECONDS = 30.0
 """At most so often is an unfinished study's line repeated where there is no terminal."""

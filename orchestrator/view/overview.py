@@ -1,65 +1,27 @@
-"""What is known of a study at one moment, as plain data: counts, axes, failures, progress."""
+"""What is known of a study at one moment, as plain data: counts, axes, failures, progress, who goes on with it."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator import identity, policy
-from orchestrator.errors import ExitCode, UserError, nearest
-from orchestrator.points import Column, Missing, Points
+from orchestrator.errors import ExitCode, UserError
+from orchestrator.liveness import Clusters, ask, unfinished_jobs
 from orchestrator.states import RUN_STATES, JobState, RunState
-from orchestrator.study.history import History, RunRecord, lost
-from orchestrator.study.records import Job
+from orchestrator.study.history import History
 from orchestrator.study.study import Study
-
-if TYPE_CHECKING:
-    from orchestrator.clusters.base import Cluster
-    from orchestrator.submit import Clusters
+from orchestrator.view import breakdown
+from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view.progress import iterations
+from orchestrator.view.steward import Probe, Steward, find_probe, find_steward
 
 SCHEMA = 1
 """Version of :meth:`Overview.to_json`; raised when a field changes its meaning or goes."""
 
-MOST_VALUES = 24
-"""An axis of more values is left out of the breakdown unless it is asked for; so is the seed, which says nothing."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Counts by the values of one axis: ``{text of the value: {state: runs}}``, in grid order."""
-
-    name: str
-    values: Mapping[str, Mapping[RunState, int]]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Runs that failed alike.
-
-    Parameters
-    ----------
-    kind
-        The class of the failure.
-    message
-        What the first of them said.
-    runs
-        How many.
-    example
-        Id of the first of them, in grid order.
-    shared
-        Labels that all of them have and not every run of the study does: where to look for the cause.
-    advice
-        What to do about it.
-    """
-
-    kind: str
-    message: str
-    runs: int
-    example: str
-    shared: Mapping[str, str]
-    advice: str
+MOST_STEWARDS = 20
+"""Only so many of a study's newest stewards are asked for: the others ended before these came."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +49,10 @@ class Overview:
         Breakdowns.
     tasks
         Number of tasks that a scheduler has.
+    steward, probe
+        Who goes on with it, and what a probe said, if there is one.
     idle
-        Whether no job of the study is left: what waits, waits for the next ``orch submit``.
+        Whether no job of the study is left, no steward either: what waits, waits for the next ``orch submit``.
     damaged
         What could not be read.
     unreachable
@@ -109,6 +73,8 @@ class Overview:
     axes: Sequence[Axis] = ()
     failures: Sequence[Failure] = ()
     tasks: int = 0
+    steward: Steward | None = None
+    probe: Probe | None = None
     idle: bool = True
     damaged: Sequence[str] = ()
     unreachable: str | None = None
@@ -152,7 +118,7 @@ def observe(
     clusters
         Finds a cluster by name; the installed ones by default.
     by
-        Axes or parameters to break down by; by default every axis but the seed of at most :data:`MOST_VALUES` values.
+        Axes or parameters to break down by; by default every axis of few values but the seed.
     details
         Whether axes and failures are wanted.
 
@@ -171,7 +137,7 @@ def observe(
     runs = generation.runs
     states = {run: history.state(run, alive, retries) for run in runs}
     last = next((entry for entry in reversed(study.chain()) if entry.kind == "submit"), None)
-    iterations, iterations_total = _iterations(points, runs, states, history, info.get("steps"))
+    made, total = iterations(points, runs, states, history, info.get("steps"))
     records = history.runs
     done = Counter(records[run].outcome for run, state in states.items() if state == "done")
     source = last.source if last else ""
@@ -200,11 +166,13 @@ def observe(
         },
         waiting={"submitted": submitted, "not_submitted": counts["waiting"] - submitted},
         live={"running": counts["live"] - queued, "queued": queued},
-        iterations=iterations,
-        iterations_total=iterations_total,
-        axes=_axes(points, runs, states, by) if details else (),
-        failures=failures(points, runs, states, records, retries) if details else (),
+        iterations=made,
+        iterations_total=total,
+        axes=breakdown.axes(points, runs, states, by) if details else (),
+        failures=breakdown.failures(points, runs, states, records, retries) if details else (),
         tasks=len(alive),
+        steward=find_steward(study, jobs, sorted(alive)) if jobs else None,
+        probe=find_probe(study, history),
         idle=not alive and not unreachable and all(state == "gone" for state in jobs.values()),
         damaged=tuple(map(str, history.damaged)),
         unreachable=unreachable,
@@ -223,156 +191,22 @@ def living(
 
 
 def poll(study: Study, history: History, clusters: Clusters | None = None) -> dict[str, JobState]:
-    """Ask for the state of a study's jobs, one query per cluster: those that may have work, and the last submission's.
+    """Ask for the state of a study's jobs and stewards, one query per cluster.
 
     Raises
     ------
     UserError
         If a scheduler cannot be asked.
     """
-    chain = {entry.n: entry for entry in study.chain()}
-    known = study.jobs()
-    latest = max((job.n for job in known), default=0)
-    jobs: dict[str, list[Job]] = defaultdict(list)
-    for job in known:
-        entry = chain.get(job.n)
-        if entry is None or job.array >= len(entry.arrays):
-            continue
-        tasks = entry.tasks[slice(*entry.arrays[job.array])]
-        # The last submission's jobs are asked for even when their tasks ended: a steward may be about to go on.
-        if job.n == latest or not all(task.name in history.ended for task in tasks):
-            jobs[job.cluster].append(job)
-    states: dict[str, JobState] = {}
-    for name, mine in jobs.items():
-        states.update((clusters or installed_cluster)(name).poll(mine))
-    return states
+    if clusters is None:
+        from orchestrator.clusters import clusters_of
 
-
-def installed_cluster(name: str) -> Cluster:
-    """Find a cluster by name."""
-    from orchestrator.clusters import get_cluster
-
-    return get_cluster(name)
-
-
-# --- progress ---------------------------------------------------------------------------------------------------------
-
-
-def _iterations(
-    points: Points, runs: Sequence[bytes], states: Mapping[bytes, RunState], history: History, name: str | None
-) -> tuple[int | None, int | None]:
-    column = points.leaves.get(name or "")
-    if column is None:
-        return None, None
-    made = total = 0
-    seen: set[bytes] = set()
-    for run, steps in zip(runs, _values(points, column, len(runs)), strict=True):
-        if run in seen or states[run] == "cancelled" or not isinstance(steps, (int, float)):
-            continue
-        seen.add(run)
-        total += int(steps)
-        record = history.runs.get(run)
-        if record is not None:
-            made += int(steps) if states[run] == "done" else min(max(record.step, 0), int(steps))
-    return made, total
-
-
-def _values(points: Points, column: Column, count: int) -> Iterable[Any]:
-    if column.by:
-        return map(column.values.__getitem__, points.codes[column.by])
-    return [column.values[0]] * count
-
-
-class Meter:
-    """Measures a rate from what an observer saw, by the observer's own monotonic clock.
-
-    Parameters
-    ----------
-    window
-        Seconds that the rate is averaged over.
-    """
-
-    def __init__(self, window: float = 60.0) -> None:
-        self.window = window
-        self._seen: list[tuple[float, int]] = []
-
-    def add(self, now: float, amount: int) -> float | None:
-        """Note an amount and return the rate per second over the window; None while there is nothing to go by."""
-        if self._seen and amount < self._seen[-1][1]:
-            self._seen.clear()  # runs went back to a checkpoint, or the grid changed
-        self._seen.append((now, amount))
-        while len(self._seen) > 2 and now - self._seen[1][0] >= self.window:
-            self._seen.pop(0)
-        (begin, least), (end, most) = self._seen[0], self._seen[-1]
-        return (most - least) / (end - begin) if end > begin and most > least else None
-
-
-# --- breakdowns -------------------------------------------------------------------------------------------------------
-
-
-def _axes(
-    points: Points, runs: Sequence[bytes], states: Mapping[bytes, RunState], by: Sequence[str]
-) -> tuple[Axis, ...]:
-    known = {**points.leaves, **points.labels}
-    for name in by:
-        if name not in known:
-            raise UserError(f"there is no axis or parameter {name!r}.{nearest(name, known)}")
-    few = [
-        name
-        for name, column in points.labels.items()
-        if name != "seed" and 1 < len(set(map(str, column.values))) <= MOST_VALUES
-    ]
-    axes = []
-    for name in by or few:
-        column = known[name]
-        # One entry per (value, run): a run that stands at several points under one value counts once there.
-        pairs = set(zip(map(_text, _values(points, column, len(runs))), runs, strict=True))
-        counts: dict[str, Counter[RunState]] = {_text(value): Counter() for value in column.values}
-        for text, run in pairs:
-            counts[text][states[run]] += 1
-        axes.append(Axis(name, {text: {s: n[s] for s in RUN_STATES} for text, n in counts.items() if n.total()}))
-    return tuple(axes)
-
-
-def _text(value: object) -> str:
-    return "-" if isinstance(value, Missing) else str(value)
-
-
-def failures(
-    points: Points,
-    runs: Sequence[bytes],
-    states: Mapping[bytes, RunState],
-    records: Mapping[bytes, RunRecord],
-    retries: int,
-) -> tuple[Failure, ...]:
-    """Group the runs that failed by what befell them, the most frequent first."""
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    seen: set[bytes] = set()
-    for position, run in enumerate(runs):
-        if states[run] == "failed" and run not in seen:
-            seen.add(run)
-            record = records[run]
-            groups[record.failure or "lost", record.signature or record.message].append(position)
-    whole = {name: set(map(str, column.values)) for name, column in points.labels.items()}
-    found = []
-    for (kind, _), positions in groups.items():
-        record = records[runs[positions[0]]]
-        labels = [points.label(position) for position in positions]
-        shared = {
-            name: text
-            for name, text in labels[0].items()
-            if len(whole[name]) > 1 and len(positions) > 1 and all(label.get(name) == text for label in labels)
-        }
-        example = identity.to_text(runs[positions[0]])
-        found.append(
-            Failure(
-                kind, record.message, len(positions), example, shared, reason(record, retries).removeprefix(f"{kind}: ")
-            )
-        )
-    return tuple(sorted(found, key=lambda failure: -failure.runs))
-
-
-def reason(record: RunRecord, retries: int) -> str:
-    """Say why a run that has no verdict stands where it stands, and what to do about it."""
-    failure = record.failure
-    return (policy.decide(failure, record.used, retries) if failure is not None else lost(record, retries)).why
+        clusters = clusters_of(study)
+    chain = study.chain()
+    last = next((entry for entry in reversed(chain) if entry.kind == "submit"), None)
+    jobs = {job.job_id: job for job in unfinished_jobs(study, history)}
+    if last is not None and last.scheduler == "local":
+        # The job is the steward: when its tasks ended it may be about to go on, or to export.
+        jobs |= {job.job_id: job for job in study.jobs() if job.n == last.n}
+    stewards = list(study.stewards().values())
+    return ask([*jobs.values(), *stewards[-MOST_STEWARDS:]], clusters)

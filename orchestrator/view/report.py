@@ -10,7 +10,8 @@ from html import escape
 from pathlib import Path
 
 from orchestrator.states import RUN_STATES
-from orchestrator.view.overview import Axis, Failure, Overview
+from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view.overview import Overview
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 """Forms of a figure that a browser shows, the best first."""

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.states import RUN_STATES, RunState
-from orchestrator.view.overview import Axis, Failure, Overview
+from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view.overview import Overview
+from orchestrator.view.steward import Steward, probe_line
 
 STYLES: Mapping[str, str] = {
     "done": "green",
@@ -168,6 +170,8 @@ def print_overview(out: Console, overview: Overview, *, axes: bool = False) -> N
     line = progress(overview)
     if line and not overview.finished:
         out.print(line, style="dim")
+    if overview.steward is not None:
+        out.print(steward_line(overview.steward), style="dim")
     for axis in overview.axes if axes or max(overview.runs.values()) < overview.total else ():
         out.print()
         out.print(axis_table(axis))
@@ -181,11 +185,20 @@ def print_overview(out: Console, overview: Overview, *, axes: bool = False) -> N
         out.print(line, style="yellow")
 
 
+def steward_line(steward: Steward) -> str:
+    """Say where a steward is, and what it waits for."""
+    # A process of this machine is called by its host, number and start time; nobody looks for the last.
+    job = steward.job.partition("/")[0].rpartition(":")[0] or steward.job
+    return f"steward {job} on {steward.cluster} is {steward.state}: {steward.says}"
+
+
 def advice(overview: Overview) -> list[str]:
     """Say what only a person can do next."""
     said = []
     left = overview.runs["waiting"] + overview.runs["lost"]
-    if left and overview.idle:
+    if overview.probe is not None and (left or overview.probe.state == "failed"):
+        said.append(probe_line(overview.study, overview.probe))
+    if left and overview.idle and (overview.probe is None or overview.probe.state != "failed"):
         said.append(f"{number(left)} run{'s wait' if left != 1 else ' waits'} for your next `orch submit`")
     if overview.damaged:
         count = len(overview.damaged)

@@ -23,6 +23,7 @@ from orchestrator.worker.heartbeat import Heartbeat
 from orchestrator.worker.log import LOG, to_stderr
 from orchestrator.worker.recorder import TaskRecorder
 from orchestrator.worker.signals import Signals
+from orchestrator.worker.spent import spent
 from orchestrator.worker.training import Work, complain, train
 
 CADENCE = "60s"
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         heartbeat.look()
         heartbeat.start()
         reason = _work(study, incarnation, signals, heartbeat, packages)
-        incarnation.write("end", reason=reason)
+        incarnation.write("end", reason=reason, **spent())
     except (Unrecorded, OSError) as error:
         complain(error if isinstance(error, Unrecorded) else Unrecorded(str(error)))
         return _end_if_possible(incarnation, "node")
@@ -75,7 +76,7 @@ def _work(study: Study, incarnation: Incarnation, signals: Signals, heartbeat: H
     """Restore, train, record; return the reason of the end."""
     resources = incarnation.task.submission.resources
     cadence = units.seconds(str(resources.get("checkpoint", CADENCE)))
-    recorder = TaskRecorder(study, incarnation, signals, heartbeat, cadence)
+    recorder = TaskRecorder(study, incarnation, signals, heartbeat, cadence, probe=incarnation.task.submission.probe)
     lanes = _unfinished(study, incarnation, recorder)
     refusal = _refusal(study, incarnation, packages)
     if refusal is not None:
@@ -97,7 +98,7 @@ def _work(study: Study, incarnation: Incarnation, signals: Signals, heartbeat: H
         if signals.stop == "requeue":
             # A slice too short to get anywhere must use up the budget, or it would go on for ever.
             return "requeued" if recorder.progressed else "timeout"
-        return "interrupted"
+        return "probed" if recorder.probed and not signals.stop else "interrupted"
     if not heartbeat.all_gone:
         return "finished"
     ordered = any(entry.kind == "cancel" and entry.n > incarnation.n for entry in study.chain())
@@ -209,7 +210,7 @@ def _parameters(
 
 def _end_if_possible(incarnation: Incarnation, reason: str) -> int:
     try:
-        incarnation.write("end", reason=reason)
+        incarnation.write("end", reason=reason, **spent())
     except OSError:
         return 1
     return 0

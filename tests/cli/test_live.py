@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.view.live import follow
-from orchestrator.view.overview import Meter, Overview
+from orchestrator.view.overview import Overview
+from orchestrator.view.progress import Meter
 
 NOTHING: Any = {"done": 0, "live": 0, "waiting": 0, "failed": 0, "cancelled": 0, "lost": 0}
 

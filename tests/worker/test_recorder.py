@@ -33,10 +33,11 @@ def state(steps):
     return Snapshot(steps, {"w": np.arange(3 * len(steps), dtype=np.float32).reshape(3, -1) + steps})
 
 
-def recorder(study, *, clock=None, cadence=10.0, gone=(), stop=""):
+def recorder(study, *, clock=None, cadence=10.0, gone=(), stop="", probe=0):
     incarnation = study.begin("1-0")
     heartbeat = SimpleNamespace(gone=frozenset(gone), all_gone=len(gone) == len(incarnation.task.runs))
-    made = TaskRecorder(study, incarnation, SimpleNamespace(stop=stop), heartbeat, cadence, clock or Clock())
+    signals = SimpleNamespace(stop=stop)
+    made = TaskRecorder(study, incarnation, signals, heartbeat, cadence, clock or Clock(), probe)
     return made, incarnation
 
 
