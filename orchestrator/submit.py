@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clusters", "Desired", "Request", "Result", "advance", "again", "alive", "cancel", "complete", "desired",
-    "last_submission", "prepare", "publish", "shrinks", "submit",
+    "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def submit(
         # The scheduler's limit is smaller than anybody could know: halve until something fits.
         most = min(entry.elements(array) for entry, array, _ in large) // 2
         seen = look(study, clusters)
-    _leave_steward(study, cluster, seen, result, steward)
+    leave_steward(study, cluster, seen, result, steward)
     if isinstance(result.steward, Job):
         # What found no room waits for the steward's coming.
         result.errors = [refusal for refusal in result.errors if not isinstance(refusal[2], LimitReached)]
@@ -328,10 +328,21 @@ def cancel(
     return order
 
 
-def _leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me: int) -> None:
+def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me: int) -> None:
     """Leave a job that goes on with the study when its jobs have ended, unless one is there that will.
 
     Where more waits than the scheduler takes now, it comes when the oldest job has ended: then there is room.
+
+    Parameters
+    ----------
+    study, cluster
+        The study, and where its jobs are.
+    seen
+        What was seen of them.
+    result
+        What was handed over and what waits; it is told of the steward.
+    me
+        The number of the steward that does this; 0 if none does.
     """
     if cluster.kind == "local":
         return
