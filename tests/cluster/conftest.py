@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.lab import Lab, missing
+from tests.cluster.lsf.site import Site
 from tests.worker.conftest import tmp_path  # noqa: F401
 
 REQUIRED = "ORCH_TESTS_REQUIRE"
@@ -91,3 +93,21 @@ def make_slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Lab]]:
             return lab
 
         yield make
+
+
+@pytest.fixture
+def make_lsf(slurm: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
+    """Install LSF's commands over the session's Slurm, with settings of :data:`tests.cluster.lsf.site.DEFAULTS`."""
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Site:
+            at = folder()
+            stack.callback(shutil.rmtree, at, ignore_errors=True)
+            site = Site.install(at, slurm.environment, **settings)
+            monkeypatch.delenv("SLURM_CONF")  # who speaks LSF knows of no Slurm
+            for name, value in site.environment.items():
+                monkeypatch.setenv(name, value)
+            return site
+
+        yield make
+        slurm.clear()
