@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
-
 from orchestrator import units
 from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import Cluster, Here
@@ -29,7 +27,7 @@ from orchestrator.study.records import Submission
 from orchestrator.study.study import Study
 from orchestrator.worker.alarm import Alarm
 from orchestrator.worker.log import LOG, to_stderr
-from orchestrator.worker.pool import Ended, Pool
+from orchestrator.worker.pool import Ended, Pool, fork
 
 VISIBLE: Final = 120.0
 """Seconds that a file system may take to show a published entry to another machine."""
@@ -58,22 +56,22 @@ def main(argv: Sequence[str]) -> int:
     Returns
     -------
     int
-        0, also if another job serves the array already.
-
-    Raises
-    ------
-    UserError
-        If this process is no element of such a job.
+        0, also if another job serves the array already; 2 if this process is no element of such a job.
     """
     alarm = Alarm()  # before anything that takes time
     to_stderr()
     folder, n, array = argv
     study = Study(Path(folder))
-    entry = _entry(study, int(n))
-    cluster = get_cluster(entry.cluster, entry.scheduler)
+    try:
+        entry = _entry(study, int(n))
+        cluster = get_cluster(entry.cluster, entry.scheduler)
+    except UserError as error:
+        LOG.error("%s", error)
+        return 2
     here = cluster.here()
     if here is None:
-        raise UserError(f"this process is no job of {entry.scheduler}: hand scripts to the scheduler, or `orch run`")
+        LOG.error("this process is no job of %s: hand its script to the scheduler", entry.scheduler)
+        return 2
     if not study.take(entry.n, int(array), here.job_id):
         owner = study.owner(entry.n, int(array))
         LOG.info("%s: superseded: array %s of submission %s is served by job %s", here.key, array, n, owner)
@@ -82,9 +80,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-@retry(retry=retry_if_exception_type(UserError), stop=stop_after_delay(VISIBLE), wait=wait_fixed(1), reraise=True)
 def _entry(study: Study, n: int) -> Submission:
-    return study.submission(n)
+    """Return an entry of the chain; on another machine it may take a while to be seen."""
+    try:
+        return study.submission(n)
+    except UserError:
+        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+        again = Retrying(
+            retry=retry_if_exception_type(UserError), stop=stop_after_delay(VISIBLE), wait=wait_fixed(1), reraise=True
+        )
+        return again(study.submission, n)
 
 
 class Element:
@@ -103,7 +109,7 @@ class Element:
     def __init__(self, study: Study, entry: Submission, array: int, cluster: Cluster, here: Here, alarm: Alarm) -> None:
         self._study, self._entry, self._cluster, self._here, self._alarm = study, entry, cluster, here, alarm
         self._tasks = [spec.name for spec in entry.tasks_of(array, here.element)]
-        self._pool = Pool(study, here.key, slots(entry))
+        self._pool = Pool(study, here.key, slots(entry), fork)
         self._stopping = False
         self._kill_at: float | None = None
         self._requeued: list[str] = []
