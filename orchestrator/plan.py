@@ -7,43 +7,31 @@ an axis; a point costs a few list accesses.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from struct import iter_unpack
 from typing import Any, Literal
 
 from orchestrator import policy
 from orchestrator.filters import select
-from orchestrator.identity import ID_BYTES, encode
-from orchestrator.points import Missing, Points, Value
-from orchestrator.study.history import NEVER, History, RunRecord, lost
+from orchestrator.identity import ID_BYTES
+from orchestrator.packing import Group, Shape, pack, restored
+from orchestrator.points import Points
+from orchestrator.study.history import History, RunRecord, lost
 from orchestrator.study.records import Damage, TaskSpec
 from orchestrator.study.spans import Span, to_spans
-
-FEWEST_LANES, MOST_LANES = 16, 256
-"""Bounds of ``lanes: auto``: stacked tensors are padded to 16, and a task of 256 still fits a cache."""
 
 Disposition = Literal["keep", "stale", "live", "failed", "cancelled", "new", "retry", "reset", "rerun"]
 
 
 @dataclass(frozen=True)
-class PlanOptions:
-    """What a plan depends on besides the points and the history.
+class PlanOptions(Shape):
+    """What a plan depends on besides the points and the history, the shape of tasks among it.
 
     Parameters
     ----------
-    form
-        ``"lanes"``: runs of one program train side by side. ``"run"``, ``"command"``: one after the other.
-    lanes
-        Dotted paths of the parameters that may differ between the lanes of a program.
     steps
         The parameter that holds the number of iterations, if there is one.
-    source
-        Digest of the experiment's sources of today; ``""`` calls nothing stale.
-    resources
-        The grid's resources; ``lanes``, ``retries`` and ``memory`` are looked at, the others handed on.
-    spread
-        How many processes work side by side: what is to be done is spread over them.
     only
         Filters ``key=value[,value…]`` over labels and parameters; ``key=0..3`` takes a span of integers.
     rerun_stale
@@ -58,12 +46,7 @@ class PlanOptions:
         How many tasks can be handed over now; the others wait.
     """
 
-    form: str = "lanes"
-    lanes: frozenset[str] = frozenset()
     steps: str | None = None
-    source: str = ""
-    resources: Mapping[str, Any] = field(default_factory=dict)
-    spread: int = 1
     only: Sequence[str] = ()
     rerun_stale: bool = False
     uncancel: bool = False
@@ -194,7 +177,9 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
         for name in ("new", "retry", "reset", "rerun"):
             aside += [position for position in todo[name] if ids[position] not in chosen]
             todo[name] = [position for position in todo[name] if ids[position] in chosen]
-    tasks = _pack(points, ids, history, todo, options)
+    begun = [*todo["retry"], *todo["reset"]]
+    fresh = todo["new"] if not todo["rerun"] else sorted([*todo["new"], *todo["rerun"]])
+    tasks = pack(points, ids, history, begun, fresh, options)
     fitting = tasks if options.capacity is None else tasks[: max(0, options.capacity)]
     batches = _batches(points, history.last + 1, fitting, todo, options)
     left, cancel = _left(points, ids, history, alive)
@@ -282,150 +267,15 @@ def _left(
     return left, cancel
 
 
-# --- packing ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A task to be: runs that go together, the resources they ask for, and how many times the memory."""
-
-    resource: int
-    memory: int
-    positions: Sequence[int]
-
-
-def _pack(
-    points: Points,
-    ids: Sequence[bytes],
-    history: History,
-    todo: Mapping[Disposition, Sequence[int]],
-    options: PlanOptions,
-) -> list[_Group]:
-    """Cut everything that is to be trained into tasks. Begun runs come first: they are nearest to their end."""
-    begun = [*todo["retry"], *todo["reset"]]
-    fresh = todo["new"] if not todo["rerun"] else sorted([*todo["new"], *todo["rerun"]])
-    total = len(begun) + len(fresh)
-    kinds = _Kinds(points, options)
-    most = [_most(resources, total, options) for resources in points.resources]
-    groups: list[_Group] = []
-    buckets: dict[tuple[Any, ...], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for position in begun:
-        record = history.runs[ids[position]]
-        buckets[(kinds.at(position), *_escalation(record))][_restored(record, options)].append(position)
-    for (kind, cap, memory), steps in buckets.items():
-        resource = kinds.resource(kind)
-        width = min(most[resource], cap or most[resource])
-        # Runs go beside runs at the same step, as long as that fills the padding.
-        for piece in _join([steps[step] for step in sorted(steps, reverse=True)], min(width, FEWEST_LANES)):
-            groups += [_Group(resource, memory, chunk) for chunk in _cut(piece, width)]
-    for kind, positions in kinds.split(fresh):
-        resource = kinds.resource(kind)
-        groups += [_Group(resource, 1, chunk) for chunk in _cut(positions, most[resource])]
-    return groups
-
-
-def _most(resources: Mapping[str, Any], total: int, options: PlanOptions) -> int:
-    """Return how many runs one task may have."""
-    asked = {**options.resources, **resources}.get("lanes", "auto")
-    if asked != "auto":
-        return int(asked)
-    if options.form != "lanes":
-        return 1
-    return min(max(-(-total // max(1, options.spread)), FEWEST_LANES), MOST_LANES)
-
-
-def _escalation(record: RunRecord) -> tuple[int | None, int]:
-    """Return (most lanes, memory factor) of a run's next attempt: out of memory, half the lanes, then more memory."""
-    times = record.used.get("oom", 0) if record.failure == "oom" else 0
-    if not times:
-        return None, 1
-    return max(1, record.width // 2), 1 << (times - (record.width > 1))
-
-
-def _restored(record: RunRecord, options: PlanOptions) -> int:
-    """Return the step that a run will go on from; a checkpoint of other sources is not gone on from."""
-    return record.saved if not options.source or record.code == options.source else NEVER
-
-
-def _join(groups: Iterable[list[int]], enough: int) -> Iterator[list[int]]:
-    """Join neighbouring groups until they are large enough."""
-    piece: list[int] = []
-    for group in groups:
-        piece += group
-        if len(piece) >= enough:
-            yield piece
-            piece = []
-    if piece:
-        yield piece
-
-
-def _cut(positions: Sequence[int], most: int) -> Iterator[Sequence[int]]:
-    """Cut into as few chunks as ``most`` allows, of almost equal sizes."""
-    count = -(-len(positions) // most)
-    for index in range(count):
-        yield positions[index * len(positions) // count : (index + 1) * len(positions) // count]
-
-
-class _Kinds:
-    """Which points may share a task: those of one program (``orchestrator.experiment.program_of``) and like resources.
-
-    For each code array that matters, every code has a class; a point's kind is the tuple of its classes. A static
-    parameter contributes its value, a lane parameter whether it is there. Where runs train one after the other, their
-    programs do not matter.
-    """
-
-    def __init__(self, points: Points, options: PlanOptions) -> None:
-        marks: dict[str, list[list[bytes]]] = defaultdict(list)
-        for path, column in points.leaves.items() if options.form == "lanes" else ():
-            if column.by:
-                lane = path in options.lanes
-                marks[column.by].append([_mark(value, lane=lane) for value in column.values])
-        axes = [(by, _numbered(zip(*columns, strict=True))) for by, columns in marks.items()]
-        self._axes = [(points.codes[by], classes) for by, classes in axes if len(set(classes)) > 1]
-        self._resources = len(points.resources) > 1 and bool(points.resources_by)
-        if self._resources:
-            self._axes.append((points.codes[points.resources_by], list(range(len(points.resources)))))
-
-    def at(self, position: int) -> tuple[int, ...]:
-        """Return the kind of one point."""
-        return tuple(classes[codes[position]] for codes, classes in self._axes)
-
-    def resource(self, kind: tuple[int, ...]) -> int:
-        """Return which of ``points.resources`` a kind asks for."""
-        return kind[-1] if self._resources else 0
-
-    def split(self, positions: Sequence[int]) -> Iterable[tuple[tuple[int, ...], Sequence[int]]]:
-        """Split positions by kind, in the order of first appearance."""
-        if not self._axes:
-            return [((), positions)]
-        whole = isinstance(positions, range) and len(positions) == len(self._axes[0][0])
-        columns = [
-            map(classes.__getitem__, codes if whole else map(codes.__getitem__, positions))
-            for codes, classes in self._axes
-        ]
-        buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for position, kind in zip(positions, zip(*columns, strict=True), strict=True):
-            buckets[kind].append(position)
-        return buckets.items()
-
-
-def _mark(value: Value, *, lane: bool) -> bytes:
-    if isinstance(value, Missing):
-        return b"missing"
-    return b"lane" if lane else encode(value)
-
-
-def _numbered(keys: Iterable[tuple[bytes, ...]]) -> list[int]:
-    numbers: dict[tuple[bytes, ...], int] = {}
-    return [numbers.setdefault(key, len(numbers)) for key in keys]
+# --- batches ----------------------------------------------------------------------------------------------------------
 
 
 def _batches(
-    points: Points, n: int, groups: Sequence[_Group], todo: Mapping[Disposition, Sequence[int]], options: PlanOptions
+    points: Points, n: int, groups: Sequence[Group], todo: Mapping[Disposition, Sequence[int]], options: PlanOptions
 ) -> list[Batch]:
     """Put tasks of like resources together; each batch becomes the next entry of the chain."""
     rerun, reset = frozenset(todo["rerun"]), frozenset(todo["reset"])
-    alike: dict[tuple[int, int], list[_Group]] = defaultdict(list)
+    alike: dict[tuple[int, int], list[Group]] = defaultdict(list)
     for group in groups:
         alike[group.resource, group.memory].append(group)
     batches = []
@@ -441,7 +291,7 @@ def _batches(
     return batches
 
 
-def _marked(groups: Iterable[_Group], chosen: frozenset[int]) -> list[Span]:
+def _marked(groups: Iterable[Group], chosen: frozenset[int]) -> list[Span]:
     return to_spans(sorted(p for group in groups for p in group.positions if p in chosen)) if chosen else []
 
 
@@ -455,7 +305,7 @@ def _cost(
     points: Points,
     ids: Sequence[bytes],
     history: History,
-    groups: Sequence[_Group],
+    groups: Sequence[Group],
     rerun: Sequence[int],
     options: PlanOptions,
 ) -> Cost:
@@ -476,7 +326,7 @@ def _cost(
             for position in group.positions:
                 record = history.runs.get(ids[position])
                 if record is not None and position not in again:
-                    iterations -= max(0, _restored(record, options))
+                    iterations -= max(0, restored(record, options))
     return Cost(runs, len(groups), iterations)
 
 

@@ -11,6 +11,7 @@ Its own clock ends the time slice as well: not every scheduler's warning comes.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import Final
 
 from orchestrator import units
 from orchestrator.clusters import get_cluster
-from orchestrator.clusters.base import Cluster, Here
+from orchestrator.clusters.base import Cluster, Here, environment
 from orchestrator.clusters.batch import warning_lead
 from orchestrator.clusters.local import worker_environments
 from orchestrator.errors import UserError
@@ -27,7 +28,7 @@ from orchestrator.study.records import Submission
 from orchestrator.study.study import Study
 from orchestrator.worker.alarm import Alarm
 from orchestrator.worker.log import LOG, to_stderr
-from orchestrator.worker.pool import Ended, Pool, fork
+from orchestrator.worker.pool import Ended, Pool
 
 VISIBLE: Final = 120.0
 """Seconds that a file system may take to show a published entry to another machine."""
@@ -60,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     """
     alarm = Alarm()  # before anything that takes time
     to_stderr()
+    os.environ.update(environment())  # before numerical libraries start threads: a copy of this process would lack them
     folder, n, array = argv
     study = Study(Path(folder))
     try:
@@ -109,6 +111,8 @@ class Element:
     def __init__(self, study: Study, entry: Submission, array: int, cluster: Cluster, here: Here, alarm: Alarm) -> None:
         self._study, self._entry, self._cluster, self._here, self._alarm = study, entry, cluster, here, alarm
         self._tasks = [spec.name for spec in entry.tasks_of(array, here.element)]
+        from orchestrator.worker.fork import fork
+
         self._pool = Pool(study, here.key, slots(entry), fork)
         self._stopping = False
         self._kill_at: float | None = None

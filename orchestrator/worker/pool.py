@@ -10,15 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.clusters.base import WORKER, environment, held, python_command
 from orchestrator.errors import UserError
 from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG
-
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkProcess
 
 
 class Process(Protocol):
@@ -87,7 +84,7 @@ class Pool:
     slots
         One set of environment variables for each worker that may run at one time.
     launch
-        :func:`execute` or :func:`fork`.
+        :func:`execute`, or ``orchestrator.worker.fork.fork``.
 
     Attributes
     ----------
@@ -185,51 +182,6 @@ def execute(arguments: Sequence[str], code: Path | None, variables: Mapping[str,
     """Start a worker from its own frozen sources, in an interpreter of its own."""
     command = python_command(code, WORKER, *arguments)
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment(variables), cwd=arguments[0])
-
-
-def fork(arguments: Sequence[str], code: Path | None, variables: Mapping[str, str]) -> Process:
-    """Start a worker as a copy of this process, which runs the same frozen sources already.
-
-    It saves an interpreter's start and the imports that both need: for tasks of a second that is half of their cost.
-    This process must have a single thread.
-    """
-    import multiprocessing
-
-    del code
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_work, args=(arguments, environment(variables)))
-    process.start()
-    return _Fork(process)
-
-
-def _work(arguments: Sequence[str], variables: Mapping[str, str]) -> None:
-    import sys
-
-    from orchestrator.worker.main import main
-
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.update(variables)
-    os.chdir(arguments[0])
-    sys.exit(main(arguments))
-
-
-class _Fork:
-    def __init__(self, process: ForkProcess) -> None:
-        self._process = process
-        assert process.pid is not None
-        self.pid = process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        if self._process.exitcode is None:
-            os.kill(self.pid, number)
 
 
 # --- want of memory ---------------------------------------------------------------------------------------------------
