@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+INTERVALS = {"local": 1.0}
+"""Seconds between two looks at a study, by kind of cluster. A scheduler has others to answer as well."""
+
+SCHEDULER_INTERVAL = 10.0
+"""The same for kinds that are not named there."""
+
 FEWEST_ID_CHARACTERS = 4
 """So much of a run's id must be given at least."""
 
@@ -38,6 +44,9 @@ def complete_study(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
 study_argument = click.argument("study", shell_complete=complete_study)
 root_option = click.option("--root", metavar="DIR", is_eager=True, help="Folder of all studies.  [default: runs]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+interval_option = click.option(
+    "--interval", type=click.FloatRange(min=0.1), help="Seconds between looks.  [default: 1; 10 on Slurm and LSF]"
+)
 dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would be done.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Ask no questions.")
 
@@ -105,6 +114,12 @@ def open_study(name: str, root: str | None) -> Study:
                 "this is a grid; name its study instead, the grid's `study:`", places=(Place(name),)
             ) from error
         raise
+
+
+def patience(study: Study) -> float:
+    """Return how many seconds to leave between two looks at a study: as many as its slowest scheduler likes."""
+    kinds = {entry.scheduler for entry in study.chain() if entry.kind == "submit"} or {"local"}
+    return max(INTERVALS.get(kind, SCHEDULER_INTERVAL) for kind in kinds)
 
 
 def newest(study: Study) -> Generation:

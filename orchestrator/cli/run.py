@@ -20,15 +20,13 @@ DRAWN, WRITTEN = (".pdf", ".png", ".svg"), (".csv", ".csv.gz", ".parquet")
 
 @click.command()
 @common.grid_options
-@click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Seconds between looks."
-)
+@common.interval_option
 @common.dry_run_option
 @common.yes_option
 @common.json_option
 def command(
     options: common.GridOptions,
-    interval: float,
+    interval: float | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -50,7 +48,7 @@ def command(
     study = Study.open(work.name, work.root)
     try:
         watch.follow(study, interval)
-        settle(study)
+        settle(study, interval)
     except KeyboardInterrupt:
         common.note(f"\nThe runs go on. Take the watching up again with: orch watch {work.name}")
         raise
@@ -65,13 +63,29 @@ def command(
     return refused or int(overview.exit_code)
 
 
-def settle(study: Study, deadline: float = 600.0) -> None:
-    """Wait until no steward of the study is at work: it exports and draws when the last run is done."""
-    from orchestrator.view.overview import poll
+def settle(study: Study, interval: float | None = None, deadline: float = 600.0) -> None:
+    """Wait until no steward of the study is at work or about to be: it exports and draws when the last run is done.
 
+    Parameters
+    ----------
+    study
+        The study.
+    interval
+        Seconds between two looks; by default as many as its scheduler likes.
+    deadline
+        Seconds after which it is left alone.
+    """
+    from orchestrator.view.overview import living
+
+    patience = common.patience(study)
+    # Whether a process of this machine lives is known at once; a scheduler is asked.
+    pause = 0.1 if patience == common.INTERVALS["local"] else interval or patience
     end = time.monotonic() + deadline
-    while time.monotonic() < end and "running" in poll(study, study.history()).values():
-        time.sleep(0.1)
+    while not {"pending", "running"}.isdisjoint(living(study, study.history())[1].values()):
+        if time.monotonic() >= end:
+            common.note("orch: the steward, which exports and draws, is not done yet; `orch status` says where it is")
+            return
+        time.sleep(pause)
 
 
 def products(study: Study) -> list[Path]:

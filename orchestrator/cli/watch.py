@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @common.study_argument
-@click.option(
-    "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks."
-)
+@common.interval_option
 @common.json_option
 @common.root_option
-def command(study: str, interval: float, as_json: bool, root: str | None) -> int:
+def command(study: str, interval: float | None, as_json: bool, root: str | None) -> int:
     """Follow a study until nothing is left to do; Ctrl-C ends the watching, not the study.
 
     Returns 0 if every run is done and 1 if some failed or were cancelled. With --json, prints the status at the end.
@@ -35,15 +33,23 @@ def command(study: str, interval: float, as_json: bool, root: str | None) -> int
     return int(overview.exit_code)
 
 
-def follow(study: Study, interval: float) -> Overview:
-    """Show a study's progress on stderr until nothing more happens by itself."""
+def follow(study: Study, interval: float | None) -> Overview:
+    """Show a study's progress on stderr until nothing more happens by itself.
+
+    Parameters
+    ----------
+    study
+        The study.
+    interval
+        Seconds between two looks; by default as many as its scheduler likes.
+    """
     from orchestrator.view import live, table
     from orchestrator.view.overview import observe
 
     return live.follow(
         lambda: observe(study),
         table.console(stderr=True),
-        interval=interval,
+        interval=interval or common.patience(study),
         # Where no job is left, nobody but the next `orch submit` moves what still waits.
         done=lambda overview: overview.finished or overview.idle,
     )

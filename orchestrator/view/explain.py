@@ -4,41 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator import identity
+from orchestrator import identity, policy
 from orchestrator.errors import UserError
+from orchestrator.liveness import Clusters
 from orchestrator.states import RunState
 from orchestrator.study.history import RunRecord
-from orchestrator.study.incarnation import STDERR
-from orchestrator.study.journal import IncarnationLog
-from orchestrator.study.study import Generation, Study
+from orchestrator.study.records import Job
+from orchestrator.study.study import Study
+from orchestrator.view.attempts import Attempt, attempts, last_words
 from orchestrator.view.breakdown import reason
 from orchestrator.view.overview import living
-from orchestrator.view.table import STYLES, number, table
+from orchestrator.view.steward import Probe, Steward, find_probe, find_steward, probe_line
+from orchestrator.view.table import STYLES, duration, memory, number, steward_line, table
 
-TAIL_LINES = 12
-"""So many lines of a failed run's standard error or traceback are shown."""
-
-TAIL_BYTES = 16_384
+if TYPE_CHECKING:
+    from orchestrator.clusters.base import Evidence
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One incarnation's work on the run: where, from which step to which, and how it ended."""
+class Place:
+    """Where the run was handed over.
 
-    task: str
-    incarnation: int
-    host: str
+    Parameters
+    ----------
+    cluster, scheduler
+        The cluster's name and kind.
+    job, element, key
+        The scheduler's id of the array, which element of it, counted from 0, and what the scheduler calls that.
+    log
+        What the elements of the array print before a worker begins.
+    memory
+        What one job asked for, as the grid writes it; empty if it asked for nothing.
+    per_job
+        How many tasks share it.
+    """
+
+    cluster: str
+    scheduler: str
     job: str
-    begun: int | None
-    reached: int | None
-    end: str
-    path: str
+    element: int
+    key: str
+    log: str
+    memory: str
+    per_job: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the scheduler says of that element: its own word, a sentence, and further facts."""
+
+    word: str
+    why: str
+    details: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,16 +71,24 @@ class Explanation:
     ----------
     run, state, why
         Its id, its state, and the sentence that says why.
+    mend
+        What to do about it; empty if there is nothing to be done.
     labels, parameters
         One mapping of labels for each point that is this run; the resolved parameters.
     step, steps, saved
         The last step known, how many there are to be, and the newest checkpoint's.
     lane, beside
         Its lane in its task, and how many runs train there.
+    place
+        Where it was handed over, if it was.
+    said
+        What the scheduler says of it, if it says anything.
+    steward, probe
+        Who goes on with the study, and what a probe said.
     attempts
         In the order of ownership.
-    tail
-        The end of what the last attempt wrote before it failed.
+    tail, tail_of
+        The end of what was written before it failed, and in which file that is; empty for a traceback.
     events
         The folder of its event files.
     """
@@ -67,6 +97,7 @@ class Explanation:
     run: str
     state: RunState
     why: str
+    mend: str
     labels: Sequence[Mapping[str, str]]
     parameters: Mapping[str, Any]
     step: int | None
@@ -75,8 +106,13 @@ class Explanation:
     task: str
     lane: int
     beside: int
+    place: Place | None
+    said: Said | None
+    steward: Steward | None
+    probe: Probe | None
     attempts: Sequence[Attempt]
     tail: str
+    tail_of: str
     events: str
 
     def to_json(self) -> dict[str, Any]:
@@ -84,31 +120,50 @@ class Explanation:
         return {"schema": 1, **asdict(self)}
 
 
-def explain(study: Study, run: bytes) -> Explanation:
+def explain(study: Study, run: bytes, clusters: Clusters | None = None) -> Explanation:
     """Gather what is known of a run of the newest grid.
+
+    Parameters
+    ----------
+    study, run
+        The study, and the raw id.
+    clusters
+        Finds a cluster by name; the installed ones by default. The run's own is asked for evidence.
 
     Raises
     ------
     UserError
         If the grid does not ask for it.
     """
+    from orchestrator.clusters import clusters_of
+
     generation = study.generation()
     positions = [i for i, other in enumerate(generation.runs) if other == run] if generation else []
     if generation is None or not positions:
         raise UserError(f"the grid of study {study.name!r} has no run {identity.to_text(run)}")
+    clusters = clusters or clusters_of(study)
     history = study.history()
-    alive, _, unreachable = living(study, history)
+    alive, states, unreachable = living(study, history, clusters)
     retries = int(generation.info["resources"].get("retries", 2))
     state, record = history.state(run, alive, retries), history.runs.get(run, RunRecord())
-    attempts, failed = _attempts(study, run)
+    tried, failed = attempts(study, run)
     parameters = generation.points.params(positions[0])
     steps = parameters.get(generation.info.get("steps") or "")
-    why = _why(state, record, retries, submitted=record.n > 0 and record.task not in history.unhanded)
+    handed = record.n > 0 and record.task not in history.unhanded
+    job = _job(study, record) if handed else None
+    place = _place(study, record, job) if job is not None else None
+    asked = place is not None and state != "done" and place.scheduler != "local" and unreachable is None
+    said = _said(clusters, job, place) if asked and job is not None and place is not None else None
+    steward, probe = find_steward(study, states, sorted(alive)), find_probe(study, history)
+    why = _why(state, record, retries, said, submitted=handed)
+    ended = record.failure is not None or state == "lost" or (state == "live" and not tried)
+    tail, tail_of = last_words(failed, tried, place.log if place is not None else None) if ended else ("", "")
     return Explanation(
         study=study.name,
         run=identity.to_text(run),
         state=state,
         why=f"{why} ({unreachable})" if unreachable and state == "live" else why,
+        mend=_mend(f"{study.name} {identity.to_text(run)}", state, record, steward, probe),
         labels=[generation.points.label(position) for position in positions],
         parameters=parameters,
         step=record.step if record.step >= 0 else None,
@@ -117,18 +172,56 @@ def explain(study: Study, run: bytes) -> Explanation:
         task=record.task,
         lane=record.lane,
         beside=record.width,
-        attempts=attempts,
-        tail=_tail(failed, attempts) if record.failure is not None or state == "lost" else "",
+        place=place,
+        said=said,
+        steward=steward,
+        probe=probe,
+        attempts=tried,
+        tail=tail,
+        tail_of=tail_of,
         events=str(study.events_dir(run)),
     )
 
 
-def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -> str:
+# --- where it is ------------------------------------------------------------------------------------------------------
+
+
+def _index(record: RunRecord) -> int:
+    return int(record.task.partition("-")[2])
+
+
+def _job(study: Study, record: RunRecord) -> Job | None:
+    """Return the job that the run's task was handed over as."""
+    array = study.submission(record.n).array_of(_index(record))
+    return next((job for job in reversed(study.jobs()) if (job.n, job.array) == (record.n, array)), None)
+
+
+def _place(study: Study, record: RunRecord, job: Job) -> Place:
+    entry = study.submission(record.n)
+    element = (_index(record) - entry.arrays[job.array][0]) // entry.per_job
+    log = str(study.log_path(job.n, job.array))
+    asked = str(entry.resources.get("memory") or "")
+    return Place(job.cluster, entry.scheduler, job.job_id, element, job.element(element), log, asked, entry.per_job)
+
+
+def _said(clusters: Clusters, job: Job, place: Place) -> Said | None:
+    from orchestrator.clusters.base import Part
+
+    found: Evidence | None = clusters(job.cluster).evidence([Part(job, (place.element,))]).get(place.key)
+    return Said(found.word, found.why, list(found.details)) if found is not None else None
+
+
+# --- why, and what to do about it -------------------------------------------------------------------------------------
+
+
+def _why(state: RunState, record: RunRecord, retries: int, said: Said | None, *, submitted: bool) -> str:
     if state == "done":
         verdicts = {"done": "all its steps were made", "diverged": "its own numbers went bad: a result"}
         return verdicts.get(str(record.outcome), "its stop_when was met")
+    if state == "live" and not record.k:
+        return f"its job is in the queue{f': {said.why}' if said is not None and said.why else ''}"
     if state == "live":
-        return "a process trains it" if record.k else "its job is in the queue"
+        return "a process trains it"
     if state == "cancelled":
         return "on request; submit its grid to take it up again"
     if state == "waiting" and not submitted:
@@ -136,48 +229,23 @@ def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -
     return reason(record, retries)
 
 
-def _attempts(study: Study, run: bytes) -> tuple[list[Attempt], Mapping[str, Any] | None]:
-    """Return the attempts on a run, and the last one's record of its failure."""
-    found: list[Attempt] = []
-    failed: Mapping[str, Any] | None = None
-    for entry in study.chain():
-        generation = study.generation(entry.generation) if entry.kind == "submit" else None
-        for spec in entry.tasks if generation is not None else ():
-            assert generation is not None
-            lane = _lane(generation, spec.indices(), run)
-            for log in study.incarnations(spec.name) if lane is not None else ():
-                assert lane is not None
-                found.append(_attempt(log, lane))
-                failed = log.failures[lane]
-    return found, failed
+def _mend(name: str, state: RunState, record: RunRecord, steward: Steward | None, probe: Probe | None) -> str:
+    if state == "failed":
+        failure = record.failure or "lost"
+        advice = policy.RULES[failure].advice.partition(", then")[0]
+        return f"{advice}; then `orch retry {name}`"
+    if state in ("done", "live"):
+        return ""
+    if state == "cancelled":
+        return "`orch submit` with its grid"
+    if probe is not None and probe.state == "failed":
+        return probe_line(name.partition(" ")[0], probe)
+    if steward is not None:
+        return f"nothing: {steward_line(steward)}"
+    return "`orch submit` with its grid takes it up"
 
 
-def _lane(generation: Generation, positions: Sequence[int], run: bytes) -> int | None:
-    return next((lane for lane, position in enumerate(positions) if generation.runs[position] == run), None)
-
-
-def _attempt(log: IncarnationLog, lane: int) -> Attempt:
-    verdict, failure = log.verdicts[lane], log.failures[lane]
-    steps = [step for step in (log.progress[lane], log.saved[lane]) if step is not None]
-    reached = max(steps, default=None)
-    end = log.end or "open"
-    if verdict is not None:
-        end, reached = verdict
-    elif failure is not None:
-        end = str(failure["class"])
-    host, job = (str(log.begin.get(name) or "") for name in ("host", "job"))
-    return Attempt(log.task, log.k, host, job, log.restored[lane], reached, end, str(log.path))
-
-
-def _tail(failed: Mapping[str, Any] | None, attempts: Sequence[Attempt]) -> str:
-    text = str((failed or {}).get("traceback") or (failed or {}).get("message") or "")
-    if not text and attempts:
-        file = Path(attempts[-1].path) / STDERR
-        if file.exists():
-            with file.open("rb") as stderr:
-                stderr.seek(max(0, file.stat().st_size - TAIL_BYTES))
-                text = stderr.read().decode("utf-8", "replace")
-    return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+# --- on a terminal ----------------------------------------------------------------------------------------------------
 
 
 def print_explanation(out: Console, known: Explanation) -> None:
@@ -192,24 +260,62 @@ def print_explanation(out: Console, known: Explanation) -> None:
         rows[-1][1] += f", saved at {number(known.saved)}"
     if known.task:
         rows.append(["task", f"{known.task}, lane {known.lane} of {known.beside}"])
+    rows += _where(known)
     rows.append(["events", known.events])
     rows += [["parameters" if not at else "", line] for at, line in enumerate(_folded(known.parameters))]
+    if known.mend:
+        rows.append(["mend", known.mend])
     out.print(table(["", ""], rows, heading=False))
     if known.attempts:
         out.print()
         out.print(
             table(
-                ["attempt", "host", "job", "from", "to", "ended"],
-                [
-                    [f"{a.task}/{a.incarnation}", a.host, a.job, _step(a.begun), _step(a.reached), a.end]
-                    for a in known.attempts
-                ],
-                right=[3, 4],
+                ["attempt", "host", "job", "from", "to", "ended", "memory", "time"],
+                [_attempt_row(attempt) for attempt in known.attempts],
+                right=[3, 4, 6, 7],
             )
         )
+    for attempt in known.attempts[-1:]:
+        if attempt.why:
+            out.print(attempt.why)
     if known.tail:
         out.print()
+        if known.tail_of:
+            out.print(f"==> {known.tail_of} <==", style="dim")
         out.print(known.tail, style="dim")
+
+
+def _where(known: Explanation) -> list[list[str]]:
+    """Return the rows that say where a run is, what the scheduler says of it, and what it needs."""
+    rows: list[list[str]] = []
+    if (place := known.place) is not None and place.scheduler != "local":
+        rows.append(["where", f"element {place.element} of job {place.job} on {place.cluster}"])
+    if (said := known.said) is not None:
+        rows.append([known.place.scheduler if known.place else "", ": ".join(filter(None, (said.word, said.why)))])
+        rows += [["", line] for line in said.details]
+    if known.steward is not None and known.state != "done":
+        rows.append(["steward", steward_line(known.steward).removeprefix("steward ")])
+    peak = max((attempt.peak for attempt in known.attempts), default=0)
+    if peak:
+        asked = f" of {known.place.memory} asked" if known.place is not None and known.place.memory else ""
+        shared = (
+            f" by {known.place.per_job} tasks" if known.place is not None and asked and known.place.per_job > 1 else ""
+        )
+        rows.append(["memory", f"at most {memory(peak)}{asked}{shared}"])
+    return rows
+
+
+def _attempt_row(attempt: Attempt) -> list[str]:
+    return [
+        f"{attempt.task}/{attempt.incarnation}",
+        attempt.host,
+        attempt.job,
+        _step(attempt.begun),
+        _step(attempt.reached),
+        attempt.end,
+        memory(attempt.peak) if attempt.peak else "-",
+        duration(attempt.seconds) if attempt.seconds else "-",
+    ]
 
 
 def _step(step: int | None) -> str:

@@ -81,6 +81,12 @@ def quantity(value: float) -> str:
     return f"{value:.3g} T"
 
 
+def memory(amount: float) -> str:
+    """Write bytes as a grid does, in at most four digits: ``561M``, ``1.3G``."""
+    mebibytes = amount / 1024**2
+    return f"{mebibytes:.0f}M" if mebibytes < 1000 else f"{mebibytes / 1024:.1f}G"
+
+
 def summary(overview: Overview) -> Text:
     """Return the one line that says it all."""
     line = Text()
