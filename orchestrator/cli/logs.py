@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import common
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
-    from orchestrator.study.history import History
     from orchestrator.study.study import Study
 
 INTERVAL = 0.5
@@ -45,7 +45,7 @@ def command(study: str, runs: tuple[str, ...], follow: bool, as_json: bool, root
     shown: dict[Path, int] = {}
     last = _show(_files(opened, tasks), shown, None)
     if not shown and not follow:
-        common.note(
+        raise UserError(
             f"nothing of study {opened.name!r} was written yet: {'the run has' if runs else 'it has'} not begun"
         )
     if follow:
@@ -67,7 +67,6 @@ def _follow(study: Study, tasks: Sequence[str], shown: dict[Path, int], last: Pa
 
 def _tasks(study: Study, words: Sequence[str]) -> list[str]:
     """Return the tasks that own the runs that are named."""
-    from orchestrator.errors import UserError
     from orchestrator.study.history import RunRecord
 
     records = study.history().runs
@@ -81,7 +80,8 @@ def _tasks(study: Study, words: Sequence[str]) -> list[str]:
 def _files(study: Study, tasks: Sequence[str]) -> Iterator[Path]:
     """Yield the files there are: of the last incarnation of each task, or of the last steward that wrote any."""
     if not tasks:
-        folders = sorted((study.path / "steward").glob("*"), key=lambda path: int(path.name))
+        numbered = [path for path in (study.path / "steward").glob("*") if path.name.isdecimal()]
+        folders = sorted(numbered, key=lambda path: int(path.name))
         # The newest steward may still wait for its turn.
         written = [folder for folder in folders if any(path.stat().st_size for path in _streams(folder))]
         for folder in written[-1:]:
@@ -129,7 +129,7 @@ def _over(study: Study, tasks: Sequence[str]) -> bool:
     """Say whether no process that could write is left."""
     from orchestrator.view.overview import observe, poll
 
-    history: History = study.history()
+    history = study.history()
     if not tasks:
         return observe(study, details=False).idle
     if all(task in history.ended for task in tasks):
