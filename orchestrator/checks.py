@@ -153,15 +153,15 @@ def studies(root: Path) -> Iterator[Check]:
         return
     yield _room("studies", folder, f"{root}{file_system(folder)}")
     yield links
-    yield clock("the file system", skew)
+    yield clock("file clock", "the file system", skew)
 
 
-def clock(whose: str, skew: float) -> Check:
+def clock(name: str, whose: str, skew: float) -> Check:
     """Say how a clock stands beside this machine's; ``skew``: seconds that it is ahead."""
     if abs(skew) < SKEWED:
-        return Check("clock", "ok", f"{whose} agrees with this machine")
+        return Check(name, "ok", f"{whose} agrees with this machine")
     found = f"{whose} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine"
-    return Check("clock", "note", f"{found}: times that people read are off, and nothing depends on them")
+    return Check(name, "note", f"{found}: times that people read are off, and nothing depends on them")
 
 
 def scratch() -> Iterator[Check]:

@@ -2,158 +2,165 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator import checks
+from orchestrator.checks import Check
 from orchestrator.cli import common, settings
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, UserError
 
-Verdict = Literal["ok", "note", "missing"]
-"""``note``: something works less well, or is not there and may never be needed. ``missing``: nothing can be trained."""
+if TYPE_CHECKING:
+    from orchestrator.clusters.batch import SchedulerFacts
 
-SCHEDULERS = {"slurm": "sbatch", "lsf": "bsub"}
-LITTLE_SPACE = 2**30
-
-
-class Check(NamedTuple):
-    """What was looked at, how it stands, and what was found or what to do."""
-
-    name: str
-    verdict: Verdict
-    found: str
+OF_ITS_OWN = ""
+"""The name that ``--write-profile`` gives when none follows it: the cluster's own."""
 
 
 @click.command()
+@click.option("--cluster", metavar="NAME", help="Only this cluster: slurm, lsf, or a profile.")
+@click.option("--job", is_flag=True, help="Send one small job through the cluster, and see what it finds there.")
+@click.option("--gpus", type=click.IntRange(0), metavar="N", help="With --job: accelerators it asks for.")
+@click.option(
+    "--write-profile",
+    "profile",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value=OF_ITS_OWN,
+    help="Write a cluster profile, filled from what the scheduler tells.",
+)
+@click.option("--force", is_flag=True, help="With --write-profile: replace the one that is there.")
 @common.json_option
 @common.root_option
-def command(as_json: bool, root: str | None) -> int:
-    """Check what this machine offers: Python, torch, compiler, cores, GPUs, R, space, schedulers.
+def command(
+    cluster: str | None,
+    job: bool,
+    gpus: int | None,
+    profile: str | None,
+    force: bool,
+    as_json: bool,
+    root: str | None,
+) -> int:
+    """Check what this machine and its schedulers offer: Python, torch, compiler, GPUs, R, space, queues, limits.
 
-    Returns 2 if something is missing without which nothing can be trained.
+    Returns 2 if something is missing without which nothing can be trained, 3 if the cluster that was named cannot be
+    reached. --job does the same from inside a job, and tests what only a compute node can tell.
     """
-    from orchestrator.view import table
+    if profile is not None:
+        click.echo(_write_profile(profile, cluster, force=force))
+        return ExitCode.OK
+    if job:
+        return _trial(_cluster(cluster), gpus, settings.root(root), as_json=as_json)
+    found, facts = list(checks.machine()), [*_facts(cluster)]
+    found += [checks.experiments(), checks.r(), *checks.studies(settings.root(root)), _clusters()]
+    from orchestrator.view import doctor
 
-    checks = list(examine(settings.root(root)))
+    for each in facts:
+        found += doctor.scheduler(each, wanted=cluster is not None)
+    _print(found, as_json=as_json, schedulers=[_plain(each) for each in facts])
+    if cluster is not None and any(not each.reachable for each in facts):
+        return ExitCode.SCHEDULER_UNREACHABLE
+    return _code(found)
+
+
+def _code(found: Iterable[Check]) -> int:
+    return ExitCode.USAGE if any(check.verdict == "missing" for check in found) else ExitCode.OK
+
+
+def _print(found: Iterable[Check], *, as_json: bool, **more: object) -> None:
     if as_json:
-        common.print_json({"schema": 1, "checks": [check._asdict() for check in checks]})
-    else:
-        from rich.text import Text
+        common.print_json({"schema": 1, **more, "checks": [check._asdict() for check in found]})
+        return
+    from orchestrator.view import doctor, table
 
-        style = {"ok": "green", "note": "yellow", "missing": "red"}
-        rows: list[list[str | Text]] = [
-            [Text(check.verdict, style=style[check.verdict]), check.name, check.found] for check in checks
-        ]
-        table.console().print(table.table(["", "", ""], rows, heading=False))
-    return ExitCode.USAGE if any(check.verdict == "missing" for check in checks) else ExitCode.OK
+    doctor.print_checks(table.console(), found)
 
 
-def examine(root: Path) -> Iterator[Check]:
-    """Yield the checks one after the other."""
-    for check in (_python, _torch, _compiler, _cores, _gpus, _r):
-        yield check()
-    yield _space(root)
-    yield _clusters()
-    yield _experiments()
+# --- schedulers -------------------------------------------------------------------------------------------------------
 
 
-def _python() -> Check:
-    return Check("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+def _facts(cluster: str | None) -> Iterator[SchedulerFacts]:
+    """Ask the scheduler that was named, or all whose commands are here."""
+    from orchestrator.clusters import batch
+
+    for kind in [_kind(cluster)] if cluster is not None else batch.installed():
+        if kind in batch.SUBMIT:
+            yield batch.facts(kind)
 
 
-def _torch() -> Check:
-    # In a process of its own: a broken installation may end the process that imports it.
-    done = _run([sys.executable, "-c", "import torch; print(torch.__version__, torch.get_num_threads())"])
-    try:
-        installed = version("torch")
-    except PackageNotFoundError:
-        return Check("torch", "missing", "not installed: pip install torch")
-    if done is None or done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1] if done else "it did not answer"
-        return Check("torch", "missing", f"{installed} cannot be imported: {last}")
-    return Check("torch", "ok", done.stdout.split()[0])
+def _kind(cluster: str) -> str:
+    from orchestrator.clusters import get_cluster
+
+    return get_cluster(cluster).kind
 
 
-def _compiler() -> Check:
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++")), None)
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    if compiler is None:
-        return Check("compiler", "note", "no g++ or clang++: lanes train with the slower eager engine")
-    if not header.exists():
-        return Check(
-            "compiler", "note", f"{header} is not there (python3-dev): lanes train with the slower eager engine"
-        )
-    done = _run([compiler, "--version"])
-    return Check("compiler", "ok", done.stdout.splitlines()[0] if done and done.stdout else compiler)
+def _cluster(named: str | None) -> str:
+    """Return the cluster that was named; or what the settings say; or the one scheduler that is here."""
+    from orchestrator.clusters import batch
+    from orchestrator.grid import Resources
 
-
-def _cores() -> Check:
-    from orchestrator.clusters.local import usable_cores
-
-    usable, present = usable_cores(), os.cpu_count() or 1
-    return Check("cores", "ok", f"{usable}" if usable == present else f"{usable} of {present} may be used")
-
-
-def _gpus() -> Check:
-    if shutil.which("nvidia-smi") is None:
-        return Check("GPUs", "ok", "none")
-    done = _run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
-    names = done.stdout.strip().splitlines() if done and not done.returncode else []
-    if not names:
-        return Check("GPUs", "note", "nvidia-smi is there, but finds none")
-    seen = _run([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
-    if seen is None or seen.returncode or seen.stdout.strip() == "0":
-        return Check("GPUs", "note", f"{len(names)} × {names[0]}, which this torch cannot use")
-    return Check("GPUs", "ok", f"{len(names)} × {names[0]}")
-
-
-def _r() -> Check:
-    from export.figures import PACKAGES, check
-    from orchestrator.errors import UserError
-
-    try:
-        rscript = check()
-    except UserError as error:
-        return Check("R", "note", f"tables are written, but {error}")
-    return Check("R", "ok", f"{rscript} with {', '.join(PACKAGES)}")
-
-
-def _space(root: Path) -> Check:
-    folder = next(path for path in (root, *root.parents) if path.is_dir())
-    free = shutil.disk_usage(folder).free
-    if not os.access(folder, os.W_OK):
-        return Check("studies", "missing", f"{root} cannot be written: set --root or ORCH_ROOT")
-    return Check("studies", "ok" if free > LITTLE_SPACE else "note", f"{root}, {free / 2**30:.1f} GiB free")
+    chosen = named or settings.resources(Resources()).cluster
+    here = batch.installed()
+    return here[0] if named is None and chosen == "local" and len(here) == 1 else chosen
 
 
 def _clusters() -> Check:
-    from orchestrator.clusters import CLUSTERS
+    """List the clusters that can be named, and say which profiles are broken."""
+    from orchestrator.clusters import batch, profiles
 
-    there = [f"{name} ({path})" for name, program in SCHEDULERS.items() if (path := shutil.which(program))]
-    usable = ", ".join(CLUSTERS)
-    if unusable := [text for text in there if text.split()[0] not in CLUSTERS]:
-        return Check("clusters", "note", f"{usable}; {', '.join(unusable)} is here, but not in this version")
-    return Check("clusters", "ok", ", ".join([usable.split(", ")[0], *there]))
+    broken: list[str] = []
+
+    def described(name: str) -> str:
+        try:
+            return f"{name} ({profiles.kind_of(name)})"
+        except UserError as error:
+            broken.append(str(error))
+            return f"{name} (broken)"
+
+    known = ["local", *batch.installed(), *map(described, profiles.names())]
+    return Check("clusters", "note" if broken else "ok", "\n".join([", ".join(known), *broken]))
 
 
-def _experiments() -> Check:
-    from orchestrator.experiment import installed
-
-    names = ", ".join(installed())
-    return Check("experiments", "ok" if names else "note", names or "none installed; grids can still run a command")
+def _plain(facts: SchedulerFacts) -> dict[str, object]:
+    return {**facts._asdict(), "queues": [queue._asdict() for queue in facts.queues]}
 
 
-def _run(words: list[str]) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+def _write_profile(name: str, cluster: str | None, *, force: bool) -> Path:
+    from orchestrator.clusters import KINDS, batch, profiles
+    from orchestrator.view import doctor
+
+    here = batch.installed()
+    if cluster is None and len(here) != 1:
+        raise UserError(
+            f"there are {' and '.join(here)} here: name one with --cluster"
+            if here
+            else "there is no scheduler here to be asked: neither sbatch nor bsub is on the path"
+        )
+    facts = batch.facts(_kind(cluster) if cluster is not None else here[0])
+    if not facts.reachable:
+        raise UserError(facts.problem, exit_code=ExitCode.SCHEDULER_UNREACHABLE)
+    name = name or facts.cluster or facts.kind
+    if name in KINDS and name != facts.kind:
+        raise UserError(f"the name {name!r} is that of another kind of cluster: give --write-profile another one")
+    return profiles.write(name, doctor.profile(facts, sys.executable), force=force)
+
+
+# --- a job ------------------------------------------------------------------------------------------------------------
+
+
+def _trial(name: str, gpus: int | None, root: Path, *, as_json: bool) -> int:
+    from orchestrator import trial
+    from orchestrator.clusters import get_cluster
+    from orchestrator.grid import Resources
+
+    given = {"cluster": name} if gpus is None else {"cluster": name, "gpus": gpus}
+    resources = settings.resources(Resources.model_validate(given), given)
+    report = trial.send(get_cluster(name), resources, root, common.note)
+    if not as_json:
+        common.note(f"on {report.host or 'no machine'}, job {report.job}:")
+    _print(report.checks, as_json=as_json, cluster=name, job=report.job, host=report.host)
+    return _code(report.checks)
