@@ -1,7 +1,6 @@
-"""What every cluster must do. A new one joins by its line in the registry."""
+"""This machine as a cluster, besides what every cluster must do (``tests/cluster/test_conformance.py``)."""
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -9,73 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.clusters import KINDS, get_cluster
+from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import Job, Part
 from orchestrator.errors import UserError
-from orchestrator.states import SCHEDULER_WORDS
 from orchestrator.study.records import Submission, TaskSpec
 from tests.worker.helpers import PLAIN, eventually, plain_study
 
 SLOW = {"steps": 10**9, "pause": 0.001}
-
-
-@pytest.fixture(params=["local"])
-def cluster(request):
-    return get_cluster(request.param)
-
-
-def test_it_has_a_kind_and_its_name(cluster):
-    assert cluster.kind in SCHEDULER_WORDS
-    assert cluster.name in KINDS
-
-
-def test_limits_are_positive_or_none(cluster):
-    assert all(limit is None or limit > 0 for limit in cluster.limits({}))
-
-
-def test_a_job_runs_and_is_gone_when_its_runs_are_done(cluster, tmp_path):
-    study = plain_study(tmp_path, PLAIN, [{"steps": 5}, {"steps": 6}], resources={"cluster": cluster.name})
-    [entry] = study.chain()
-    job = cluster.submit(study, entry, 0)
-    assert (job.n, job.array, job.cluster) == (entry.n, 0, cluster.name)
-    eventually(lambda: cluster.poll([job])[job.job_id] == "gone")
-    assert {record.outcome for record in study.history().runs.values()} == {"done"}
-    assert study.owner(entry.n, 0) == job.job_id
-
-
-def test_an_array_handed_over_twice_is_served_once(cluster, tmp_path):
-    study = plain_study(tmp_path, PLAIN, [SLOW], resources={"cluster": cluster.name})
-    [entry] = study.chain()
-    first = cluster.submit(study, entry, 0)
-    study.record_job(entry.n, 0, first)
-    eventually(lambda: study.owner(entry.n, 0))
-    second = cluster.submit(study, entry, 0)
-    if second.job_id != first.job_id:
-        eventually(lambda: cluster.poll([first, second])[second.job_id] == "gone")
-    assert cluster.poll([first])[first.job_id] in ("running", "pending")
-    assert study.owner(entry.n, 0) == first.job_id
-    cluster.cancel([Part(first)])
-    eventually(lambda: cluster.poll([first])[first.job_id] == "gone")
-    assert len(study.incarnations("1-0")) == 1
-
-
-def test_cancel_ends_a_job_and_its_workers_write_a_checkpoint(cluster, tmp_path):
-    study = plain_study(tmp_path, PLAIN, [SLOW], resources={"cluster": cluster.name})
-    [entry] = study.chain()
-    job = cluster.submit(study, entry, 0)
-    [run] = study.task("1-0").runs
-    eventually(lambda: study.history().runs[run].step > 0)
-    cluster.cancel([Part(job)])
-    eventually(lambda: cluster.poll([job])[job.job_id] == "gone")
-    assert study.incarnations("1-0")[-1].end == "interrupted"
-    assert study.restore_points([run])[run].step > 0
-    cluster.cancel([Part(job)])  # what is gone does no harm
-
-
-def test_poll_answers_for_jobs_it_does_not_know(cluster):
-    stranger = Job(1, 0, cluster.name, f"elsewhere-{secrets.token_hex(4)}:1:1", "elsewhere")
-    assert cluster.poll([stranger]).get(stranger.job_id, "unknown") in ("unknown", "gone")
-    assert cluster.poll([]) == {}
 
 
 def test_an_unknown_cluster_is_a_sentence():
@@ -83,9 +22,6 @@ def test_an_unknown_cluster_is_a_sentence():
         get_cluster("slurmm")
     with pytest.raises(UserError, match="Did you mean 'local'"):
         get_cluster("locla")
-
-
-# --- this machine -----------------------------------------------------------------------------------------------------
 
 
 def test_a_recycled_process_id_is_not_mistaken():
