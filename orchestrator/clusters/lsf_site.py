@@ -89,14 +89,20 @@ def _parameters(_: str | None, folder: str) -> dict[str, str]:
     return found
 
 
+ELSEWHERE: Final = Dialect(Product("IBM Spectrum LSF 10.1.0.13", (10, 1, 0, 13)))
+"""What is believed of an LSF that is not on this machine: scripts for it can be written anywhere."""
+
+
 def dialect() -> Dialect:
     """Return what the installation understands, as far as submitting goes.
 
     Raises
     ------
     UserError
-        If LSF cannot be reached.
+        If LSF is here and cannot be reached.
     """
+    if shutil.which("bsub") is None:
+        return ELSEWHERE
     return Dialect(product(), {"bsub": _options("bsub")}, parameters())
 
 
@@ -280,8 +286,8 @@ def hand_over(text: str, resources: Mapping[str, Any], *, name: str | None = Non
 # --- ending and starting again ----------------------------------------------------------------------------------------
 
 
-def kill(words: Iterable[str]) -> None:
-    """End jobs and elements; what is gone does no harm.
+def kill(words: Iterable[str], signal: str | None = None) -> None:
+    """End jobs and elements, or send them a signal; what is gone does no harm.
 
     Raises
     ------
@@ -289,7 +295,7 @@ def kill(words: Iterable[str]) -> None:
         If LSF cannot be reached, or refuses.
     """
     for some in _chunks(words):
-        answer = LSF.ask(["bkill", *some])
+        answer = LSF.ask(["bkill", *(["-s", signal] if signal else []), *some])
         bad = [line for line in answer.err.splitlines() if line.strip() and not ENDED.search(line)]
         if answer.code and bad:
             raise UserError(f"LSF did not end every job: {' '.join(bad)}")
