@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from orchestrator import identity, units
+from orchestrator import identity
 from orchestrator.desired import Desired, again, desired, last_submission, now
 from orchestrator.errors import UserError
 from orchestrator.liveness import Clusters, Look, alive, busy, look, task_names, testify
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster, LimitReached, Part
 
 __all__ = [
-    "Clusters", "Desired", "Request", "Result", "advance", "again", "alive", "cancel", "complete", "desired",
-    "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shrinks", "submit",
+    "Clusters", "Desired", "Request", "Result", "Share", "advance", "after_probe", "again", "alive", "cancel", "complete",
+    "desired", "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shares", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -36,7 +36,8 @@ class Request:
 
     ``shrink`` says what to do when the grid does not name all runs any more that the study asked for: ``refuse``;
     ``prune``: let them go, and cancel what of them is unfinished; ``ignore``: leave them alone. ``probe``: train only
-    two extreme tasks for so many steps; their measure decides about the rest.
+    two extreme tasks for so many steps; their measure decides about the rest. ``patient``: leave the rest to a probe
+    that is not over, and to people after one that failed.
     """
 
     only: Sequence[str] = ()
@@ -46,6 +47,7 @@ class Request:
     retry: Container[bytes] | Literal["all"] = ()
     rerun: Container[bytes] = ()
     probe: int = 0
+    patient: bool = False
 
 
 @dataclass
@@ -113,7 +115,8 @@ def prepare(
     """
     if seen is None:
         seen = look(study, clusters or _clusters(study)) if study is not None else Look(History(), {}, frozenset())
-    resources = _measured(study, seen.history, wanted.resources)
+    together = _per_job(cluster, wanted.resources)
+    resources = _measured(study, seen.history, wanted.resources, together)
     options = PlanOptions(
         form=str(wanted.info["form"]),
         lanes=frozenset(wanted.info["lanes"]),
@@ -131,15 +134,15 @@ def prepare(
     return plan(wanted.points, seen.history, {name for name in seen.living if name not in gone}, options)
 
 
-def _measured(study: Study | None, history: History, resources: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return resources with the memory that a probe has measured, where that is more than was asked for."""
+def _measured(study: Study | None, history: History, resources: Mapping[str, Any], together: int) -> Mapping[str, Any]:
+    """Return resources with the memory that a probe has measured, where more is needed than was asked for.
+
+    ``together`` is how many tasks share it.
+    """
     from orchestrator import probe
 
     found = probe.verdict(study, history) if study is not None else None
-    if not isinstance(found, probe.Passed):
-        return resources
-    asked = units.size(resources["memory"]) if resources.get("memory") else 0
-    return {**resources, "memory": probe.memory(found)} if found.memory_bytes > asked else resources
+    return probe.request(resources, found, together) if isinstance(found, probe.Passed) else resources
 
 
 def _side_by_side(cluster: Cluster, resources: Mapping[str, Any]) -> int:
@@ -210,9 +213,12 @@ def submit(
         seen = look(study, clusters)
     asked, most = False, None
     while True:
+        after = after_probe(study, seen, request)
+        if after is None:
+            break
         refused = {name for entry, array, error in _too_large(result) for name in task_names(entry, array)}
         seen.history.unhanded -= refused  # planned again, in smaller arrays
-        result.plan = prepare(study, wanted, cluster, request, clusters, gone=gone, seen=seen, most=most)
+        result.plan = prepare(study, wanted, cluster, after, clusters, gone=gone, seen=seen, most=most)
         if result.plan.left and request.shrink == "refuse":
             raise shrinks(study, result.plan)
         if not asked and not confirm(result.plan):
@@ -220,7 +226,7 @@ def submit(
             return result
         asked = True
         try:
-            published = publish(study, wanted, cluster, request, result, argv)
+            published = publish(study, wanted, cluster, after, result, argv)
         except Taken:
             seen = look(study, clusters)  # somebody else published first: what was planned may not hold any more
             continue
@@ -248,17 +254,28 @@ def advance(
     gone: Container[str] = (),
     steward: int = 0,
 ) -> Result:
-    """Submit the next wave, and what is to be tried again, with the sources of the last submission. For stewards.
+    """Submit the next wave, and what is to be tried again, with the sources of the last submission. For stewards."""
+    request = Request(only=last_submission(study).only, uncancel=False, shrink="ignore", patient=True)
+    wanted = again(study, frozen=True)
+    return submit(study, wanted, cluster, request, clusters=clusters, gone=gone, steward=steward)
 
-    After a probe that failed nothing is submitted: whoever reads its message decides.
+
+def after_probe(study: Study, seen: Look, request: Request) -> Request | None:
+    """Return what is left of a request in the light of a probe; None if its rest must wait.
+
+    Whoever asks for a probe, and whoever is patient, waits for one that is not over. Nobody probes again what has
+    passed; after a probe that failed only a person goes on.
     """
     from orchestrator import probe
 
-    if isinstance(probe.verdict(study, study.history()), probe.Failed):
-        return Result()
-    request = Request(only=last_submission(study).only, uncancel=False, shrink="ignore")
-    wanted = again(study, frozen=True)
-    return submit(study, wanted, cluster, request, clusters=clusters, gone=gone, steward=steward)
+    if not (request.probe or request.patient):
+        return request
+    found = probe.verdict(study, seen.history)
+    if isinstance(found, probe.Open):
+        return request if (seen.living | seen.history.unhanded).isdisjoint(found.tasks) else None
+    if isinstance(found, probe.Failed):
+        return request if request.probe else None
+    return replace(request, probe=0) if isinstance(found, probe.Passed) else request
 
 
 def complete(study: Study, clusters: Clusters | None = None) -> Result:
@@ -429,12 +446,11 @@ def publish(
         order = Submission(n, "cancel", cancel=tuple(map(identity.to_text, doing.cancel)), **stamp)
         result.published.append(study.publish(order))
         n += 1
-    batches = _probed(wanted, doing) if request.probe else doing.batches
-    code, packages = (wanted.code(study), wanted.packages(study)) if batches else ("", "")
+    parts = shares(wanted, doing, cluster, probe=bool(request.probe))
+    code, packages = (wanted.code(study), wanted.packages(study)) if parts else ("", "")
     generation = wanted.generation(study)
     entries: list[Submission] = []
-    for batch in batches:
-        per_job = 1 if request.probe else _per_job(cluster, batch.resources)
+    for batch, per_job, arrays in parts:
         entry = Submission(
             n,
             generation=generation,
@@ -444,7 +460,7 @@ def publish(
             code=code,
             source=wanted.source,
             packages=packages,
-            arrays=_arrays(batch, cluster, per_job, halved=bool(doing.waiting)),
+            arrays=arrays,
             per_job=per_job,
             probe=request.probe,
             rerun=batch.rerun,
@@ -459,11 +475,43 @@ def publish(
     return entries
 
 
+class Share(NamedTuple):
+    """A batch as it is handed over.
+
+    Parameters
+    ----------
+    batch
+        Its tasks and resources.
+    per_job
+        How many of them one element trains side by side.
+    arrays
+        Where its arrays begin and end among the tasks.
+    """
+
+    batch: Batch
+    per_job: int
+    arrays: tuple[tuple[int, int], ...]
+
+    @property
+    def elements(self) -> int:
+        """Elements of all arrays."""
+        return sum(-(-(stop - start) // self.per_job) for start, stop in self.arrays)
+
+
+def shares(wanted: Desired, doing: Plan, cluster: Cluster, *, probe: bool = False) -> list[Share]:
+    """Say how a plan is handed over; of a probe, only the two extreme tasks are."""
+    found = []
+    for batch in _probed(wanted, doing) if probe else doing.batches:
+        per_job = 1 if probe else _per_job(cluster, batch.resources)
+        found.append(Share(batch, per_job, _arrays(batch, cluster, per_job, halved=bool(doing.waiting))))
+    return found
+
+
 def _probed(wanted: Desired, doing: Plan) -> list[Batch]:
     """Return the one batch of a probe: the two most extreme tasks of the plan."""
     from orchestrator import probe
 
-    corners = probe.corners(wanted.points, doing)
+    corners = probe.corners(wanted.points, doing, {*wanted.info["lanes"], wanted.info["steps"], wanted.info["cadence"]})
     first = next((batch for batch in doing.batches if corners[0] in batch.tasks), None) if corners else None
     return [replace(first, tasks=tuple(corners))] if first is not None else []
 
