@@ -43,5 +43,9 @@ setup(
         "orchestrator.experiments": [
             "arithmetic.single_layer = experiments.arithmetic.params:SINGLE_LAYER",
         ],
+        "submitit": [
+            "executor = orchestrator.clusters.lsf_executor:LsfExecutor",
+            "job_environment = orchestrator.clusters.lsf_executor:LsfJobEnvironment",
+        ],
     },
 )

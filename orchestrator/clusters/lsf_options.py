@@ -197,7 +197,7 @@ def _accelerators(ask: Ask, dialect: Dialect) -> str | None:
     return None
 
 
-def _warned(ask: Ask, dialect: Dialect) -> int | None:
+def warned(ask: Ask, dialect: Dialect) -> int | None:
     """Return how many minutes ahead of its end the job is told, if it can be: the time must be within the limit."""
     if not (ask.warning and ask.seconds and dialect.knows("bsub", "-wa")):
         return None
@@ -216,8 +216,8 @@ OPTIONS: Final[tuple[tuple[str, Callable[[Ask, Dialect], object]], ...]] = (
     ("-R", _requirements),
     ("-gpu", _accelerators),
     ("-w", lambda ask, _: ask.after),
-    ("-wa", lambda ask, dialect: "USR2" if _warned(ask, dialect) else None),
-    ("-wt", _warned),
+    ("-wa", lambda ask, dialect: "USR2" if warned(ask, dialect) else None),
+    ("-wt", warned),
 )
 """Every option that we use, and its value; without a value it is left out."""
 
