@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from orchestrator import identity
 from orchestrator.desired import Desired, again, desired, last_submission, now
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster, LimitReached, Part
 
 __all__ = [
-    "Clusters", "Desired", "Request", "Result", "Share", "advance", "after_probe", "again", "alive", "cancel", "complete",
-    "desired", "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shares", "shrinks", "submit",
+    "Clusters", "Desired", "Request", "Result", "Share", "advance", "after_probe", "again", "alive", "cancel",
+    "complete", "desired", "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shares", "shrinks",
+    "submit",
 ]  # fmt: skip
+
+
+MOST_EXCLUDED: Final = 16
+"""So many machines are kept away from at most: if more fail, it is not the machines."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def prepare(
     if seen is None:
         seen = look(study, clusters or _clusters(study)) if study is not None else Look(History(), {}, frozenset())
     together = _per_job(cluster, wanted.resources)
-    resources = _measured(study, seen.history, wanted.resources, together)
+    resources = _elsewhere(seen.history, _measured(study, seen.history, wanted.resources, together))
     options = PlanOptions(
         form=str(wanted.info["form"]),
         lanes=frozenset(wanted.info["lanes"]),
@@ -143,6 +148,12 @@ def _measured(study: Study | None, history: History, resources: Mapping[str, Any
 
     found = probe.verdict(study, history) if study is not None else None
     return probe.request(resources, found, together) if isinstance(found, probe.Passed) else resources
+
+
+def _elsewhere(history: History, resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return resources that keep away from the machines that failed last."""
+    bad = history.bad_nodes[-MOST_EXCLUDED:]
+    return {**resources, "exclude": list(dict.fromkeys([*resources.get("exclude", ()), *bad]))} if bad else resources
 
 
 def _side_by_side(cluster: Cluster, resources: Mapping[str, Any]) -> int:
