@@ -13,6 +13,7 @@ from orchestrator.cli.common import agreed, note
 if TYPE_CHECKING:
     from orchestrator.cli.common import GridOptions
     from orchestrator.clusters.base import Cluster
+    from orchestrator.grid import Grid
     from orchestrator.plan import Plan
     from orchestrator.study.study import Study
     from orchestrator.submit import Desired, Request
@@ -41,12 +42,16 @@ class Work:
         Where its tasks are to go.
     root
         The folder of all studies.
+    grid, project
+        The grid itself, and the folder of a user's own code if it uses any.
     """
 
     name: str
     desired: Desired
     cluster: Cluster
     root: Path
+    grid: Grid
+    project: Path | None
 
     def existing(self) -> Study | None:
         """Return the study if it was ever submitted."""
@@ -71,11 +76,14 @@ def read(options: GridOptions) -> Work:
     if (count := loaded.count()) > MANY_POINTS:
         note(f"expanding {count:,} points")
     own = loaded.experiment.form == "command" or loaded.experiment.train.partition(".")[0] not in OURS
+    theirs = project if own else None
     return Work(
         name=loaded.study,
-        desired=desired(loaded, expand(loaded), project if own else None),
+        desired=desired(loaded, expand(loaded), theirs),
         cluster=get_cluster(loaded.resources.cluster),
         root=settings.root(options.root),
+        grid=loaded,
+        project=theirs,
     )
 
 
