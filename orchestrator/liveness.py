@@ -146,7 +146,7 @@ def testify(study: Study, seen: Look, clusters: Clusters) -> bool:
             key = one.job.element(one.element)
             said = known.get(key)
             if said is not None and said.failure is not None and said.state == "gone":
-                told |= study.testify(one.task, said.failure, after=one.k, job=key, why=said.why)
+                told |= study.testify(one.task, said.failure, after=one.k, job=key, why=said.why, node=said.node)
     return told
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from struct import iter_unpack
 from typing import Any, Literal
 
-from orchestrator import policy
+from orchestrator import policy, units
 from orchestrator.filters import select
 from orchestrator.identity import ID_BYTES
 from orchestrator.packing import Group, Shape, pack, restored
@@ -20,6 +20,9 @@ from orchestrator.points import Points
 from orchestrator.study.history import History, RunRecord, lost
 from orchestrator.study.records import Damage, TaskSpec
 from orchestrator.study.spans import Span, to_spans
+
+MOST_MEMORY = 8
+"""After want of memory, no more than so many times the memory that the grid asks for, unless it says how much."""
 
 Disposition = Literal["keep", "stale", "live", "failed", "cancelled", "new", "retry", "reset", "rerun"]
 
@@ -282,7 +285,7 @@ def _batches(
     for at, ((resource, memory), members) in enumerate(alike.items(), n):
         resources = {**options.resources, **points.resources[resource]}
         if memory > 1 and resources.get("memory"):
-            resources["memory"] = more_memory(str(resources["memory"]), memory)
+            resources["memory"] = more_memory(str(resources["memory"]), memory, resources.get("max_memory"))
         tasks = tuple(
             TaskSpec(f"{at}-{index}", to_spans(group.positions), len(group.positions))
             for index, group in enumerate(members)
@@ -295,10 +298,21 @@ def _marked(groups: Iterable[Group], chosen: frozenset[int]) -> list[Span]:
     return to_spans(sorted(p for group in groups for p in group.positions if p in chosen)) if chosen else []
 
 
-def more_memory(memory: str, factor: int) -> str:
-    """Multiply an amount of memory: ``2G`` times 2 is ``4G``."""
+def more_memory(memory: str, factor: int, most: str | None = None) -> str:
+    """Multiply an amount of memory: ``2G`` times 2 is ``4G``.
+
+    Parameters
+    ----------
+    memory, factor
+        The amount, and by what.
+    most
+        No more than this; by default no more than :data:`MOST_MEMORY` times the amount.
+    """
     number = memory.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    return f"{float(number) * factor:g}{memory[len(number) :]}"
+    if most is None:
+        return f"{float(number) * min(factor, MOST_MEMORY):g}{memory[len(number) :]}"
+    asked = f"{float(number) * factor:g}{memory[len(number) :]}"
+    return most if units.size(asked) > units.size(most) else asked
 
 
 def _cost(

@@ -16,6 +16,7 @@ import pytest
 from orchestrator import identity
 from orchestrator.clusters.base import Evidence
 from orchestrator.errors import UserError
+from orchestrator.plan import more_memory
 from orchestrator.study import atomic
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
@@ -227,6 +228,20 @@ def test_what_the_scheduler_knows_of_a_death_is_written_down(study, cluster):
     assert result.published[1].resources["memory"] == "4G"
     assert [log.end for log in study.incarnations("1-1")] == [None, "oom"]
     assert study.incarnations("1-1")[1].why == "it used more than 2G"
+
+
+def test_later_attempts_keep_away_from_a_machine_that_failed(study, cluster):
+    go(study, single(2), cluster)
+    cluster.said = {"job1_1": Evidence("NODE_FAIL", "gone", "node", "n7 failed", node="n7")}
+    cluster.states["job1"] = "gone"
+    assert [entry.resources["exclude"] for entry in go(study, single(2), cluster).published] == [["n7"]]
+    assert study.history().bad_nodes == ["n7"]
+
+
+def test_memory_grows_to_a_bound():
+    assert [more_memory("2G", factor) for factor in (1, 2, 8, 16)] == ["2G", "4G", "16G", "16G"]
+    assert [more_memory("2G", factor, "6144M") for factor in (2, 4)] == ["4G", "6144M"]
+    assert more_memory("512M", 16, "1T") == "8192M"
 
 
 def test_a_testimony_counts_once(study, cluster):

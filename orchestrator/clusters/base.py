@@ -51,10 +51,11 @@ class Part(NamedTuple):
 
 
 class Here(NamedTuple):
-    """Which job, and which of its elements (counted from 0), this process is."""
+    """Which job, and which of its elements (counted from 0), this process is, and the scheduler's name of its node."""
 
     job_id: str
     element: int
+    node: str = ""
 
     @property
     def key(self) -> str:
@@ -77,6 +78,8 @@ class Evidence(NamedTuple):
         One sentence: why it is pending, or how it ended; empty if nothing is known.
     details
         Further facts, one to a line: exit status, machine, memory used and asked for, expected start.
+    node
+        The scheduler's name of the machine that it ran on, if it ran.
     """
 
     word: str = ""
@@ -84,6 +87,7 @@ class Evidence(NamedTuple):
     failure: FailureClass | None = None
     why: str = ""
     details: tuple[str, ...] = ()
+    node: str = ""
 
 
 class Cluster(Protocol):

@@ -75,6 +75,9 @@ class Resources(Section):
     gpus: int = Field(0, ge=0, description="accelerators of one job")
     gpu_type: str | None = Field(None, description="type of accelerator, as the cluster calls it, such as a100")
     memory: Memory | None = Field(None, description="memory of one job, such as 2G")
+    max_memory: Memory | None = Field(
+        None, description="the most that is asked for when memory was not enough; 8 times the memory by default"
+    )
     time: Time | None = Field(
         None, description="time slice of one job, such as 40m; what is unfinished goes on in the next"
     )
@@ -92,6 +95,7 @@ class Resources(Section):
     account: str | None = Field(None, description="account or project that is charged")
     qos: str | None = Field(None, description="Slurm quality of service")
     constraint: str | None = Field(None, description="features that a node must have (--constraint, select[])")
+    exclude: list[str] = Field(default_factory=list, description="machines that no job may run on")
     parallel: int | None = Field(None, ge=1, description="elements of an array that run at one time")
     extra: list[str] = Field(default_factory=list, description="further scheduler options, passed on as they are")
     prologue: str | None = Field(None, description="shell commands before each job: modules, conda, a container")

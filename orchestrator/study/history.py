@@ -108,6 +108,8 @@ class History:
         Names of the tasks whose last incarnation said that it ended for good.
     unhanded
         Names of the tasks that no scheduler has got yet: the next ``orch submit`` hands them over.
+    bad_nodes
+        Names of the machines that failed under a task, by the scheduler's word; later attempts go elsewhere.
     """
 
     runs: dict[bytes, RunRecord] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class History:
     asked: bytes = b""
     ended: set[str] = field(default_factory=set)
     unhanded: set[str] = field(default_factory=set)
+    bad_nodes: list[str] = field(default_factory=list)
 
     def state(self, run: bytes, alive: Container[str], retries: int = 2) -> RunState:
         """Say what a run is.
@@ -214,6 +217,9 @@ def fold(
                 heard = at == len(logs) - 1 or bool(logs[at + 1].begin.get("witness"))
                 _attempt(records, log, entry.source, heard=heard)
                 history.damaged.extend(log.damage)
+                node = log.begin.get("node")
+                if node and log.begin.get("witness") and log.end == "node" and node not in history.bad_nodes:
+                    history.bad_nodes.append(node)
             if logs and logs[-1].end not in (None, "requeued"):
                 history.ended.add(spec.name)
     return history

@@ -309,7 +309,8 @@ class Study:
         k, path = atomic.make_next(self.task_path(task_name))
         return Incarnation(task, k, path, self.superseded)
 
-    def testify(self, task_name: str, reason: str, *, after: int, job: str = "", why: str = "") -> bool:
+    def testify(self, task_name: str, reason: str, *, after: int, job: str = "", why: str = "", node: str = ""
+    ) -> bool:
         """Say why a process of a task ended that could not say it itself: in an incarnation of its own.
 
         A journal has one writer, so that nobody but the dead process may write into its own.
@@ -320,8 +321,8 @@ class Study:
             The task, and one of ``states.END_REASONS``.
         after
             The number of the task's last incarnation; 0 if none began.
-        job, why
-            The scheduler's id of the job, and what was seen.
+        job, why, node
+            The scheduler's id of the job, what was seen, and the scheduler's name of the machine it was seen on.
 
         Returns
         -------
@@ -334,7 +335,7 @@ class Study:
         if not atomic.make_new(path):
             return False
         incarnation = Incarnation(self.task(task_name), after + 1, path, self.superseded)
-        incarnation.write("begin", host=socket.gethostname(), pid=os.getpid(), job=job, witness=True)
+        incarnation.write("begin", host=socket.gethostname(), pid=os.getpid(), job=job, node=node, witness=True)
         incarnation.write("end", reason=reason, why=why)
         incarnation.close()
         return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ from orchestrator.study.study import Study
 from orchestrator.worker.alarm import Alarm
 from orchestrator.worker.log import LOG, to_stderr
 from orchestrator.worker.pool import Ended, Pool
+
+NODE: Final = "ORCH_NODE"
+"""Tells workers the scheduler's name of their machine."""
 
 VISIBLE: Final = 120.0
 """Seconds that a file system may take to show a published entry to another machine."""
@@ -74,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
     if here is None:
         LOG.error("this process is no job of %s: hand its script to the scheduler", entry.scheduler)
         return 2
+    os.environ[NODE] = here.node or socket.gethostname()
     if not study.take(entry.n, int(array), here.job_id):
         owner = study.owner(entry.n, int(array))
         LOG.info("%s: superseded: array %s of submission %s is served by job %s", here.key, array, n, owner)

@@ -122,6 +122,7 @@ def _journal_begin(incarnation: Incarnation, job: str, packages: str) -> None:
     incarnation.write(
         "begin",
         host=socket.gethostname(),
+        node=os.environ.get("ORCH_NODE", ""),
         pid=os.getpid(),
         start=start_time(os.getpid()),
         job=job,
