@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from orchestrator.clusters.batch import QueueFacts
@@ -171,9 +172,10 @@ def read_listing(form: Format, out: str, err: str, code: int | None) -> Listing:
         Its output, its errors, and how it ended; None: it did not end by itself.
     """
     rows, unknown = tuple(form.read(out)), read_unknown(out + err)
-    ended = code in (0, 255) and (not out or out.endswith("\n"))
-    said = bool(rows or unknown or _NOBODY.search(out + err) or code == 0)
-    return Listing(rows, unknown, ended and said and (form is not JSON or not out.strip() or bool(_document(out))))
+    document = form is JSON and "RECORDS" in _document(out)
+    complete = document if form is JSON and out.strip() else not out or out.endswith("\n")
+    said = rows or unknown or document or code == 0 or _NOBODY.search(out + err)
+    return Listing(rows, unknown, code in (0, 255) and complete and bool(said))
 
 
 _NOBODY: Final = re.compile(r"No (?:unfinished |matching )?job found")
@@ -216,12 +218,13 @@ def _words(text: str) -> re.Pattern[str]:
     return re.compile(text.replace(" ", r"\s*"))
 
 
+_AGAIN: Final = _words(r"has been requeued|waiting for rescheduling")
 _END: Final = _words(
-    r"(?P<done>Done successfully)|Exited with exit code (?P<code>\d+)|Exited by signal (?P<signal>\d+)"
-    r"|(?P<reason>TERM_[A-Z_]+(?:: ?[^.;\n]+)?)|(?P<again>has been requeued|waiting for rescheduling)"
+    r"(?P<done>Done successfully|Completed <done>)|Exited with exit code (?P<code>\d+)"
+    r"|Exited by signal (?P<signal>\d+)|(?P<reason>TERM_[A-Z_]+(?:: ?[^.;\n]+)?)"
 )
 _HOST: Final = _words(r"(?:Dispatched|Started)[^<\n]*<([^>\n]+)>")
-_ASKED: Final = _words(r"Signal <([^>]+)> requested by user or administrator <([^>]+)>")
+_ASKED: Final = _words(r"Signal <(KILL|TERM|INT)> requested by user or administrator <([^>]+)>")
 _MEMORY: Final = re.compile(r"MAX MEM:\s*([\d.]+\s*\w+)")
 _LOST: Final = _words(r"Unknown; unable to reach the execution host")
 
@@ -266,18 +269,18 @@ def read_stories(text: str) -> dict[tuple[str, int], Story]:
     """Read ``bhist -l`` or ``bacct -l``: what befell each job since it was started last, by (job id, number)."""
     text = _WRAP.sub("", text.replace("\r", ""))
     heads = list(_HEAD.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
+    bounds = [*(head.start() for head in heads), len(text)]
     return {
-        (head[1], int(head[2] or 0)): _story(text[head.start() : end]) for head, end in zip(heads, ends, strict=True)
+        (head[1], int(head[2] or 0)): _story(text[start:end])
+        for head, (start, end) in zip(heads, pairwise(bounds), strict=True)
     }
 
 
 def _story(text: str) -> Story:
+    last = max((again.end() for again in _AGAIN.finditer(text)), default=0)
     done, code, signal, reason = False, None, None, ""
-    for event in _END.finditer(text):
-        if event["again"]:
-            done, code, signal, reason = False, None, None, ""
-        elif event["reason"]:
+    for event in _END.finditer(text, last):
+        if event["reason"]:
             reason = event["reason"].strip()
         elif event["code"]:
             code, signal = int(event["code"]), None
@@ -285,7 +288,7 @@ def _story(text: str) -> Story:
             code, signal = None, int(event["signal"])
         else:
             done = True
-    hosts, asked, memory = _HOST.findall(text), _ASKED.findall(text), _MEMORY.search(text)
+    hosts, asked, memory = _HOST.findall(text), _ASKED.findall(text, last), _MEMORY.search(text)
     return Story(
         done=done,
         code=code,
