@@ -29,8 +29,8 @@ PATIENCE = 600.0 if SITE else 90.0
 """Seconds: on a site of one's own there may be a queue."""
 
 SLOW = {"steps": 10**9, "pause": 0.01}
-SLICE = "31s"
-"""A time slice of a second: workers are told half a minute ahead."""
+SLICE = "33s"
+"""A time slice of three seconds: workers are told half a minute ahead."""
 
 
 @pytest.fixture(params=["site"] if SITE else LABS)
@@ -176,9 +176,9 @@ def test_what_waits_is_pending_and_can_be_cancelled(cluster, tmp_path):
 
 
 def test_a_slice_that_ends_is_continued_to_the_identical_series(cluster, tmp_path):
-    whole = make(tmp_path / "whole", cluster, [{"steps": 300}])
+    whole = make(tmp_path / "whole", cluster, [{"steps": 200}])
     wait_gone(cluster, submit(whole, cluster))
-    rows, time = [{"steps": 300, "pause": 0.01}], "1s" if cluster.kind == "local" else SLICE
+    rows, time = [{"steps": 200, "pause": 0.02}], "3s" if cluster.kind == "local" else SLICE
     sliced = make(tmp_path / "sliced", cluster, rows, time=time, checkpoint="60s")
     job = submit(sliced, cluster)
     [run] = sliced.task("1-0").runs

@@ -136,7 +136,7 @@ def _memory(site: Site, spec: dict[str, Any], values: Sequence[str]) -> list[str
     found = re.fullmatch(r"(\d+)([KMGT]B?)?", values[-1], re.IGNORECASE)
     if not found or int(found[1]) == 0 or (site.old and found[2]):
         raise Refused(f"{values[-1]}: MEMLIMT value should be a positive integer. {NOT_SUBMITTED}")
-    unit = (found[2] or ("MB" if site.old else site.unit)).upper()
+    unit = (found[2] or site.unit or ("MB" if site.old else "KB")).upper()
     size = int(found[1]) * UNITS[unit if unit.endswith("B") else f"{unit}B"]
     spec["memory"] = size
     return [f"--mem={max(1, size // 2**20) + WRAPPER}M"]

@@ -97,8 +97,10 @@ def bjobs(site: Site, words: Sequence[str]) -> int:
     elif "o" in given.options:
         names, delimiter = _format(site, given.options["o"])
         if "json" in given.options:
-            return _json(asked, unknown, names)
-        if asked:
+            code = _json(asked, unknown, names)
+            if asked or given.rest:
+                return code
+        elif asked:
             _columns(asked, names, delimiter, head="noheader" not in given.options)
     elif "json" in given.options:
         raise Refused("-json must be used with -o")
@@ -109,7 +111,7 @@ def bjobs(site: Site, words: Sequence[str]) -> int:
         _columns(asked, list(TABLE), None, head="noheader" not in given.options, wide=wide)
     for word in unknown:
         print(f"Job <{word}> is not found", file=sys.stderr)
-    if not asked and not unknown:
+    if not asked and not given.rest:
         print("No job found" if "a" in given.options else "No unfinished job found", file=sys.stderr)
     return 255 if unknown or not asked else 0
 

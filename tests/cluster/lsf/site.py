@@ -24,7 +24,7 @@ DEFAULTS = {
     "terminate_interval": 10.0,  # seconds between INT, TERM and KILL
     "max_array": 1000,
     "max_pend": None,  # elements that may be pending at one time
-    "unit": "KB",  # LSF_UNIT_FOR_LIMITS
+    "unit": None,  # LSF_UNIT_FOR_LIMITS: what -M counts in
     "queues": {"normal": "main", "priority": "high"},  # queue to partition, the default first
 }
 
@@ -77,7 +77,8 @@ class Site:
         (folder / "bin").mkdir()
         chosen = {**DEFAULTS, **settings, "slurm": slurm}
         (folder / "site.json").write_text(json.dumps(chosen))
-        (folder / "lsf.conf").write_text(f"LSF_UNIT_FOR_LIMITS={chosen['unit']}\nLSF_ENVDIR={folder}\n")
+        unit = f"LSF_UNIT_FOR_LIMITS={chosen['unit']}\n" if chosen["unit"] else ""
+        (folder / "lsf.conf").write_text(f"LSF_ENVDIR={folder}\n{unit}")
         root = str(Path(__file__).parents[3])
         for name in COMMANDS:
             if chosen["dialect"] == "ibm" or name not in NEW_COMMANDS:
