@@ -10,24 +10,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestrator import identity
 from orchestrator.desired import Desired, again, desired, last_submission, now
 from orchestrator.errors import UserError
 from orchestrator.liveness import Clusters, Look, alive, busy, look, task_names, testify
-from orchestrator.plan import Batch, Plan, PlanOptions, plan
+from orchestrator.plan import Plan, PlanOptions, plan
+from orchestrator.sharing import capacity, shares, side_by_side, tasks_per_element
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
 from orchestrator.study.study import Study
 
 if TYPE_CHECKING:
-    from orchestrator.clusters.base import Cluster, LimitReached, Part
+    from orchestrator.clusters.base import Cluster, LimitReached
 
 __all__ = [
-    "Clusters", "Desired", "Request", "Result", "Share", "advance", "after_probe", "again", "alive", "cancel",
-    "complete", "desired", "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shares", "shrinks",
-    "submit",
+    "Clusters", "Desired", "Request", "Result", "advance", "after_probe", "again", "alive", "complete", "desired",
+    "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def prepare(
     """
     if seen is None:
         seen = look(study, clusters or _clusters(study)) if study is not None else Look(History(), {}, frozenset())
-    together = _per_job(cluster, wanted.resources)
+    together = tasks_per_element(cluster, wanted.resources)
     resources = _elsewhere(seen.history, _measured(study, seen.history, wanted.resources, together))
     options = PlanOptions(
         form=str(wanted.info["form"]),
@@ -128,13 +128,13 @@ def prepare(
         steps=wanted.info["steps"],
         source=wanted.source,
         resources=resources,
-        spread=_side_by_side(cluster, resources),
+        spread=side_by_side(cluster, resources),
         only=request.only,
         rerun_stale=request.rerun_stale,
         uncancel=request.uncancel,
         retry=request.retry,
         rerun=request.rerun,
-        capacity=_capacity(cluster, resources, most),
+        capacity=capacity(cluster, resources, most),
     )
     return plan(wanted.points, seen.history, {name for name in seen.living if name not in gone}, options)
 
@@ -154,31 +154,6 @@ def _elsewhere(history: History, resources: Mapping[str, Any]) -> Mapping[str, A
     """Return resources that keep away from the machines that failed last."""
     bad = history.bad_nodes[-MOST_EXCLUDED:]
     return {**resources, "exclude": list(dict.fromkeys([*resources.get("exclude", ()), *bad]))} if bad else resources
-
-
-def _side_by_side(cluster: Cluster, resources: Mapping[str, Any]) -> int:
-    """Return how many workers a job will have side by side."""
-    if cluster.kind == "local":
-        from orchestrator.clusters.local import worker_environments
-
-        return len(worker_environments(resources))
-    if (workers := resources.get("workers", "auto")) != "auto":
-        return int(workers)
-    # On accelerators one process with many lanes beats several processes that share one.
-    on_gpus = resources.get("gpus") and resources.get("device") != "cpu"
-    return int(resources.get("gpus" if on_gpus else "cpus") or 1)
-
-
-def _per_job(cluster: Cluster, resources: Mapping[str, Any]) -> int:
-    """Return how many tasks one element trains side by side; a steward of this machine feeds its workers one by one."""
-    return 1 if cluster.kind == "local" else _side_by_side(cluster, resources)
-
-
-def _capacity(cluster: Cluster, resources: Mapping[str, Any], most: int | None) -> int | None:
-    """Return how many tasks can be handed over now. One place in the queue is the steward's."""
-    room = cluster.limits(resources).room
-    bounds = [bound for bound in (most, None if room is None else room - 1) if bound is not None]
-    return max(0, min(bounds)) * _per_job(cluster, resources) if bounds else None
 
 
 # --- doing ------------------------------------------------------------------------------------------------------------
@@ -328,34 +303,6 @@ def _too_large(result: Result) -> list[tuple[Submission, int, LimitReached]]:
     ]
 
 
-def cancel(
-    study: Study,
-    runs: Iterable[bytes] | Literal["all"],
-    clusters: Clusters | None = None,
-    argv: Sequence[str] | None = None,
-) -> Submission | None:
-    """Order runs to be cancelled, and end the jobs that have no other.
-
-    Returns
-    -------
-    Submission | None
-        The order; None if there was nothing to cancel.
-    """
-    named = runs if runs == "all" else frozenset(runs)
-    while True:
-        history = study.history()
-        order = _cancel_order(history, named, argv)
-        if order is None:
-            return None
-        try:
-            order = study.publish(order)
-        except Taken:
-            continue
-        break
-    _end_jobs(study, clusters or _clusters(study))
-    return order
-
-
 def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me: int) -> None:
     """Leave a job that goes on with the study when its jobs have ended, unless one is there that will.
 
@@ -372,6 +319,8 @@ def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me
     me
         The number of the steward that does this; 0 if none does.
     """
+    from orchestrator.clusters.base import Part
+
     if cluster.kind == "local":
         return
     there = {k: job for k, job in study.stewards().items() if k != me and seen.states.get(job.job_id) != "gone"}
@@ -395,15 +344,7 @@ def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me
     if job is not None:
         study.record_steward(k, job)
         result.steward = job
-        if there:
-            cancel_jobs(cluster, there.values())
-
-
-def cancel_jobs(cluster: Cluster, jobs: Iterable[Job]) -> None:
-    """End whole jobs."""
-    from orchestrator.clusters.base import Part
-
-    cluster.cancel([Part(job) for job in jobs])
+        cluster.cancel([Part(old) for old in there.values()])
 
 
 def shrinks(study: Study, refused: Plan) -> UserError:
@@ -484,102 +425,6 @@ def publish(
         result.published.append(entries[-1])
         n += 1
     return entries
-
-
-class Share(NamedTuple):
-    """A batch as it is handed over.
-
-    Parameters
-    ----------
-    batch
-        Its tasks and resources.
-    per_job
-        How many of them one element trains side by side.
-    arrays
-        Where its arrays begin and end among the tasks.
-    """
-
-    batch: Batch
-    per_job: int
-    arrays: tuple[tuple[int, int], ...]
-
-    @property
-    def elements(self) -> int:
-        """Elements of all arrays."""
-        return sum(-(-(stop - start) // self.per_job) for start, stop in self.arrays)
-
-
-def shares(wanted: Desired, doing: Plan, cluster: Cluster, *, probe: bool = False) -> list[Share]:
-    """Say how a plan is handed over; of a probe, only the two extreme tasks are."""
-    found = []
-    for batch in _probed(wanted, doing) if probe else doing.batches:
-        per_job = 1 if probe else _per_job(cluster, batch.resources)
-        found.append(Share(batch, per_job, _arrays(batch, cluster, per_job, halved=bool(doing.waiting))))
-    return found
-
-
-def _probed(wanted: Desired, doing: Plan) -> list[Batch]:
-    """Return the one batch of a probe: the two most extreme tasks of the plan."""
-    from orchestrator import probe
-
-    corners = probe.corners(wanted.points, doing, {*wanted.info["lanes"], wanted.info["steps"], wanted.info["cadence"]})
-    first = next((batch for batch in doing.batches if corners[0] in batch.tasks), None) if corners else None
-    return [replace(first, tasks=tuple(corners))] if first is not None else []
-
-
-def _arrays(batch: Batch, cluster: Cluster, per_job: int, *, halved: bool) -> tuple[tuple[int, int], ...]:
-    """Cut tasks into arrays: a limit bounds the index, so each array counts from zero.
-
-    Where more waits, no array takes more than half of the room, so that the next wave comes while the other half works.
-    """
-    count = len(batch.tasks)
-    elements = -(-count // per_job)
-    most = min(cluster.limits(batch.resources).max_array or elements, -(-elements // 2) if halved else elements)
-    size = max(1, most) * per_job
-    return tuple((start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _cancel_order(
-    history: History, named: frozenset[bytes] | Literal["all"], argv: Sequence[str] | None
-) -> Submission | None:
-    if named == "all":
-        size = identity.ID_BYTES
-        known = {history.asked[at : at + size] for at in range(0, len(history.asked), size)} | history.runs.keys()
-    else:
-        known = set(named)
-    unfinished = [run for run in known if (r := history.runs.get(run)) is None or not (r.outcome or r.cancelled)]
-    if not unfinished:
-        return None
-    return Submission(
-        history.last + 1,
-        "cancel",
-        generation=history.generation,
-        cancel="all" if named == "all" else tuple(sorted(map(identity.to_text, unfinished))),
-        created=now(),
-        argv=tuple(sys.argv if argv is None else argv),
-    )
-
-
-def _end_jobs(study: Study, clusters: Clusters) -> None:
-    """End what has only runs that are finished, cancelled or somebody else's, at least one of them cancelled."""
-    from orchestrator.clusters.base import Part
-
-    history = study.history()
-    owners = busy(history)
-    struck = {record.task for record in history.runs.values() if record.cancelled}
-    doomed: dict[str, list[Part]] = {}
-    for job in study.jobs():
-        entry = study.submission(job.n)
-        ending, going_on = [], False
-        for element in range(entry.elements(job.array)):
-            names = {spec.name for spec in entry.tasks_of(job.array, element)}
-            going_on |= bool(names & owners)
-            if names & struck and not names & owners and not names <= history.ended:
-                ending.append(element)
-        if ending:
-            doomed.setdefault(job.cluster, []).append(Part(job, tuple(ending) if going_on else None))
-    for name, parts in doomed.items():
-        clusters(name).cancel(parts)
 
 
 def _clusters(study: Study | None) -> Clusters:

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator import identity
+from orchestrator.cancel import cancel
 from orchestrator.clusters.base import Evidence
 from orchestrator.errors import UserError
 from orchestrator.plan import more_memory
 from orchestrator.study import atomic
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
-from orchestrator.submit import Request, advance, again, cancel, complete, prepare, submit
+from orchestrator.submit import Request, advance, again, complete, prepare, submit
 from tests.study.studies import FakeCluster, finish, ids, make_points, make_wanted, save, start
 
 

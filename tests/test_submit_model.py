@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator import submit as procedure
+from orchestrator.cancel import cancel
 from orchestrator.states import RUN_STATES
 from orchestrator.study import atomic
 from orchestrator.study.study import Study
@@ -82,7 +82,7 @@ class StudyMachine(RuleBasedStateMachine):
     def cancel(self, which):
         runs = ids(make_points(MOST))
         chosen = which if which == "all" else [runs[i] for i in which]
-        procedure.cancel(self.study, chosen, self.cluster, ())
+        cancel(self.study, chosen, self.cluster, ())
 
     # --- what jobs do ---
 

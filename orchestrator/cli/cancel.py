@@ -31,8 +31,8 @@ def command(study: str, runs: tuple[str, ...], dry_run: bool, yes: bool, as_json
     too, only those elements are ended that have no other.
     """
     from orchestrator import identity
+    from orchestrator.cancel import cancel
     from orchestrator.clusters import clusters_of
-    from orchestrator.submit import cancel
 
     opened = common.open_study(study, root)
     chosen = common.choose(opened, runs)

@@ -22,9 +22,9 @@ def study(tmp_path):
 
 
 def cancel(study, which):
-    from orchestrator import submit
+    from orchestrator.cancel import cancel
 
-    return submit.cancel(study, which, clusters=FakeCluster(), argv=())
+    return cancel(study, which, clusters=FakeCluster(), argv=())
 
 
 def test_ids_are_raw(study):

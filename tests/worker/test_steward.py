@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import submit
+from orchestrator.cancel import cancel
 from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import Part
 from orchestrator.study.records import Submission, TaskSpec
@@ -120,7 +121,7 @@ def test_an_order_to_cancel_is_obeyed(tmp_path, start):
     job = start(study)
     eventually(lambda: progressing(study, "1-0") and progressing(study, "1-1"))
     runs = study.generation().runs
-    submit.cancel(study, [runs[0], runs[1], runs[2]])
+    cancel(study, [runs[0], runs[1], runs[2]])
     eventually(lambda: ended(job))
     assert counts(study) == {"done": 1, "cancelled": 3}
     assert study.incarnations("1-3") == []  # never begun
@@ -130,7 +131,7 @@ def test_cancelling_everything_ends_the_steward_soon(tmp_path, start):
     study = plain_study(tmp_path, PLAIN, [SLOW] * 50)
     job = start(study)
     eventually(lambda: progressing(study, "1-0"))
-    submit.cancel(study, "all")
+    cancel(study, "all")
     eventually(lambda: ended(job))
     assert counts(study) == {"cancelled": 50}
 
