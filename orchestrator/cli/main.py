@@ -21,6 +21,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "plan": "Show what submit would do.",
         "submit": "Hand a grid's missing runs to the cluster.",
         "run": "Submit, watch, export and draw: the whole road.",
+        "script": "Print a batch script to submit by hand.",
     },
     "Looking": {
         "status": "Count a study's runs by state.",
