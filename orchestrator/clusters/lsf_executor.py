@@ -283,6 +283,6 @@ class LsfExecutor(core.PicklingExecutor):
 def _in_shell(path: Path) -> str:
     """Quote a path of submitit's for the shell, where the job's own variables stand for what is only known there."""
     quoted = re.sub(r'([\\"$`])', r"\\\1", str(path))
-    for mark, variable in {"%j": "$id", "%A": "$LSB_JOBID", "%a": "$index", "%t": "0"}.items():
+    for mark, variable in {"%j": "${id}", "%A": "${LSB_JOBID}", "%a": "${index}", "%t": "0"}.items():
         quoted = quoted.replace(mark, variable)
     return f'"{quoted}"'
