@@ -24,7 +24,7 @@ PATIENCE_VARIABLE: Final = "ORCH_PATIENCE"
 PATIENCE: Final = 60.0
 """How long transient errors of a scheduler are tried again, in seconds, unless the variable says otherwise."""
 
-BRIEFLY: Final = 10.0
+BRIEFLY: Final = 8.0
 """How long a reading command insists: somebody waits for the answer, and the next refresh asks again."""
 
 TIMEOUT: Final = 120.0
@@ -275,9 +275,10 @@ class Commands:
         try:
             return retrying(attempt)
         except Transient as error:
+            said = str(error).rstrip(".")
             raise UserError(
-                f"{self.scheduler} did not answer for {bound:.0f} s. It says: {error} Nothing is lost; give the same "
-                f"command again when it is back.",
+                f"{self.scheduler} did not answer for {bound:.0f} s. It says: {said}. Nothing is lost; give the same "
+                "command again when it is back.",
                 exit_code=ExitCode.SCHEDULER_UNREACHABLE,
             ) from error
 

@@ -97,7 +97,9 @@ class SlurmCluster:
         text = script(own, command, name=name, folder=study.path, log=folder / batch.STEWARD_LOG, after=after)
         atomic.make_folder(folder)
         atomic.replace(path, text.encode())
-        return Job(0, 0, self.name, _hand_over(path, name, own), socket.gethostname(), {"tag": name})
+        return Job(
+            0, 0, self.name, _hand_over(path, name, own, "resources.steward"), socket.gethostname(), {"tag": name}
+        )
 
     def limits(self, resources: Mapping[str, Any]) -> Limits:
         """Return what Slurm, accounting and ``resources["limits"]`` allow now."""
@@ -131,7 +133,12 @@ class SlurmCluster:
 
     def evidence(self, parts: Sequence[Part]) -> dict[str, Evidence]:
         """Say what is known of elements; of whole jobs, of every element that anybody still knows."""
-        return evidence_of({part.job.job_id: part.elements for part in parts if part.job.job_id in _ids([part.job])})
+        wanted: dict[str, set[int] | None] = {}
+        for part in parts:
+            if part.job.job_id in _ids([part.job]):
+                some = wanted.setdefault(part.job.job_id, set())
+                wanted[part.job.job_id] = None if part.elements is None or some is None else some.union(part.elements)
+        return evidence_of(wanted)
 
     # --- ending and beginning again ---------------------------------------------------------------------------------
 
@@ -145,10 +152,12 @@ class SlurmCluster:
 
     def here(self) -> Here | None:
         """Return which job this process is, from its environment."""
-        job, array = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")
+        variable = os.environ.get
+        job, array = variable("SLURM_JOB_ID"), variable("SLURM_ARRAY_JOB_ID")
         if not job:
             return None
-        return Here(array, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))) if array else Here(job, 0)
+        element = int(variable("SLURM_ARRAY_TASK_ID", "0")) if array else 0
+        return Here(array or job, element, variable("SLURMD_NODENAME", ""))
 
     def requeue(self, here: Here) -> bool:
         """Ask Slurm to start this element again; that it is about to do so anyway is a yes."""
@@ -237,8 +246,10 @@ def script(
     )
 
 
-def _hand_over(path: Path, name: str, resources: Mapping[str, Any], *, again: bool = False) -> str:
-    """Hand a script over and return the job's id."""
+def _hand_over(
+    path: Path, name: str, resources: Mapping[str, Any], section: str = "resources", *, again: bool = False
+) -> str:
+    """Hand a script over and return the job's id; ``section`` is where ``resources`` stand in a grid."""
     keep = _kept(resources)
 
     def attempt() -> str | None:
@@ -249,7 +260,7 @@ def _hand_over(path: Path, name: str, resources: Mapping[str, Any], *, again: bo
                 raise LimitReached(f"Slurm takes no more jobs for now: {error}") from error
             raise
         if answer.code:
-            raise refusal(answer.said, resources)
+            raise refusal(f"{answer.err}\n{answer.out}", resources, section)
         return slurm_text.read_job_id(answer.out)
 
     def find() -> str | None:

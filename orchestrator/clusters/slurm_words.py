@@ -113,7 +113,7 @@ COMPLAINTS: Final = (
     ),
     Complaint(r"invalid feature", ("constraint",), "`sinfo -o '%P %f'` lists the features of each partition"),
     Complaint(r"time limit|--time", ("time",), "`sinfo -o '%P %l'` lists the longest time of each partition"),
-    Complaint(r"array spec", ("limits.array",), "set it to the MaxArraySize that `scontrol show config` prints"),
+    Complaint(r"array spec", ("limits.array",), "the bound is MaxArraySize, which `scontrol show config` prints"),
     Complaint(r"memory", ("memory",), "`sinfo -o '%P %m'` lists the memory of the nodes, in megabytes"),
     Complaint(r"cpu count|cpus per task", ("cpus",), "`sinfo -o '%P %c'` lists the cores of the nodes"),
     Complaint(
@@ -132,7 +132,7 @@ COMPLAINTS: Final = (
 """The first whose pattern is found in what ``sbatch`` printed names the options at fault."""
 
 
-def refusal(said: str, resources: Mapping[str, Any]) -> UserError:
+def refusal(said: str, resources: Mapping[str, Any], section: str = "resources") -> UserError:
     """Return the error to raise for what ``sbatch`` printed when it refused a job.
 
     Parameters
@@ -141,23 +141,24 @@ def refusal(said: str, resources: Mapping[str, Any]) -> UserError:
         Its output.
     resources
         What was asked for: a field at fault is named with its value.
+    section
+        Where these fields stand in a grid.
     """
-    said = " ".join(said.split())
-    own = re.sub(r"sbatch: (error: )?", "", said)
+    lines = (re.sub(r"^sbatch: (error: )?(Batch job submission failed: )?", "", line) for line in said.splitlines())
+    own = "; ".join(filter(None, map(str.strip, lines))) or "it gives no reason"
     policy = [word for word in _POLICY.findall(said) if "Submit" not in word]
     if FULL.search(said) and not policy:
-        return LimitReached(f"Slurm takes no more jobs for now: {own}")
+        return LimitReached(f"Slurm takes no more jobs for now: {own}.")
     if policy:
         return UserError(f"Slurm refuses the job: {own}. {_capital(read_reason(policy[0]))}.")
     for complaint in COMPLAINTS:
         if re.search(complaint.pattern, own, re.IGNORECASE):
-            asked = [f"resources.{name} is {value}" for name in complaint.fields if (value := _get(resources, name))]
-            fields = " or ".join(f"resources.{name}" for name in complaint.fields)
-            fault = "; ".join(asked) or (f"set {fields}" if fields else "")
-            return UserError(
-                f"Slurm refuses the job: {own}. {_capital('; '.join(filter(None, (fault, complaint.mend))))}."
-            )
-    return UserError(f"Slurm refuses the job: {own or 'it gives no reason'}.")
+            asked = [f"{section}.{name} is {value}" for name in complaint.fields if (value := _get(resources, name))]
+            fields = " or ".join(f"{section}.{name}" for name in complaint.fields)
+            place = f" ({', '.join(asked)})" if asked else ""
+            mend = complaint.mend if asked or not fields else f"set {fields}: {complaint.mend}"
+            return UserError(f"Slurm refuses the job: {own}{place}. {_capital(mend)}.")
+    return UserError(f"Slurm refuses the job: {own}.")
 
 
 def _get(resources: Mapping[str, Any], name: str) -> Any:
@@ -207,27 +208,28 @@ class Record(NamedTuple):
     forgotten: bool = False
 
 
-NOTHING = {"", "N/A", "None", "Unknown", "(null)", "0", "None assigned"}
-_LAUNCH = 53  # the signal number under which Slurm says that it could not begin: a folder is missing on the node
+NOTHING = {"", "N/A", "None", "Unknown", "(null)", "0", "None assigned", "UNLIMITED", "365-00:00:00"}
+_LAUNCH = 53  # Slurm's number for a job that could not begin: a folder is missing on the node
+_MEMORY = 125  # Slurm's number for a job that ran out of memory
 _NOT_FOUND = (126, 127)
 
 
 def explain(record: Record) -> Evidence:
     """Say what is known of an element in words, and which class of failure that is."""
-    word, status, number = read_word("slurm", record.word), *_exit(record.exit)
+    (state, failure), (status, number) = read_word("slurm", record.word), _exit(record.exit)
     if record.forgotten:
+        state, failure = "unknown", None
         why = f"The queue has forgotten it; accounting lags behind and still calls it {record.word}."
-        return Evidence(record.word, "unknown", None, why, _details(record, status, number))
-    if word.state == "pending":
+    elif state == "pending":
         why = f"It is pending: {read_reason(record.reason)}."
-    elif word.state == "running":
+    elif state == "running":
         why = f"It is running on {record.node}." if record.node not in NOTHING else "It is running."
-    elif word.state == "gone":
-        failure, why = _end(record, word.failure, status, number)
-        return Evidence(record.word, word.state, failure, why, _details(record, status, number))
+    elif state == "gone":
+        failure, why = _end(record, failure, status, number)
     else:
         why = f"Slurm calls its state {record.word}: it may start again." if record.word else ""
-    return Evidence(record.word, word.state, word.failure, why, _details(record, status, number))
+    node = record.node if record.node not in NOTHING else ""
+    return Evidence(record.word, state, failure, why, _details(record, status, number), node)
 
 
 def _end(record: Record, failure: FailureClass | None, status: int, number: int) -> tuple[FailureClass | None, str]:
@@ -249,7 +251,7 @@ def _end(record: Record, failure: FailureClass | None, status: int, number: int)
             return failure, "It could not end before its deadline."
         case ["REVOKED", *_]:
             return failure, "It was started on another cluster of the federation."
-    if number == _LAUNCH or record.reason == "JobLaunchFailure":
+    if number == _LAUNCH:  # the reason JobLaunchFailure is also given to jobs that a signal ended
         return "node", (
             f"Slurm could not start it{where}: the study's folder could not be opened or written there. Keep studies "
             "on a file system that the nodes share (`--root`, or ORCH_ROOT)."
@@ -269,20 +271,29 @@ def _end(record: Record, failure: FailureClass | None, status: int, number: int)
 def _details(record: Record, status: int, number: int) -> tuple[str, ...]:
     """Return facts, one to a line."""
     used, asked = read_size(record.used, "K"), read_size(record.asked)
-    memory = [f"{used / 2**20:.0f} MiB used" if used else "", f"{asked / 2**20:.0f} MiB asked for" if asked else ""]
+    memory = [
+        f"{used / 2**20:.0f} MiB seen in use" if used else "",
+        f"{asked / 2**20:.0f} MiB asked for" if asked else "",
+    ]
     pending = read_word("slurm", record.word).state == "pending"
     facts = {
         "state": record.word,
         "reason": record.reason,
         "exit status": str(status) if record.exit and not number and status else "",
-        "signal": _signal(number) if number and number != _LAUNCH else "",
+        "signal": _signal(number) if number and number not in (_LAUNCH, _MEMORY) else "",
         "node": record.node,
         "expected start" if pending else "start": record.start,
-        "ran for": f"{record.elapsed} of {record.limit}" if record.limit not in NOTHING else record.elapsed,
+        "time slice" if pending else "ran for": _of(record, pending=pending),
         "memory": ", ".join(filter(None, memory)),
         "earlier starts ended": ", ".join(record.before),
     }
     return tuple(f"{name}: {value}" for name, value in facts.items() if value not in NOTHING)
+
+
+def _of(record: Record, *, pending: bool) -> str:
+    """Return for how long it ran, of how long it might."""
+    told = [record.elapsed if not pending else "", record.limit if record.limit not in NOTHING else ""]
+    return " of ".join(filter(None, told))
 
 
 def _exit(text: str) -> tuple[int, int]:
