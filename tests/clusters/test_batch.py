@@ -143,7 +143,11 @@ def test_the_last_try_may_have_been_heard(monkeypatch):
 
 
 def test_the_prologue_holds_warnings_off_and_the_command_still_gets_them(tmp_path):
-    program = "import os, signal\nsignal.signal(signal.SIGUSR2, lambda *_: os.write(1, b'warned'))\nos.kill(os.getpid(), signal.SIGUSR2)"
+    program = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b'warned'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR2)"
+    )
     lines = [
         *batch.prologue({"prologue": "export X=1\nkill -USR2 $$"}),
         batch.exec_line([sys.executable, "-c", program]),
@@ -163,7 +167,7 @@ def test_a_steward_asks_for_little():
             "queue": "gpu",
             "account": "lab",
             "steward": {"queue": "cpu", "time": "5m", "account": None},
-        }  # fmt: skip
+        }
     )
     assert {name: asked[name] for name in ("cpus", "gpus", "gpu_type", "memory", "time", "queue", "account")} == {
         "cpus": 1, "gpus": 0, "gpu_type": None, "memory": "4G", "time": "5m", "queue": "cpu", "account": "lab",
