@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster.lab import Lab, missing
 from tests.cluster.lsf.site import Site
+from tests.cluster.project import ClusterProject
 from tests.worker.conftest import tmp_path  # noqa: F401
 
 REQUIRED = "ORCH_TESTS_REQUIRE"
@@ -111,3 +112,15 @@ def make_lsf(slurm: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
         yield make
         slurm.clear()
+
+
+@pytest.fixture
+def project(slurm: Lab, tmp_path: Path) -> ClusterProject:  # noqa: F811
+    """A project on a Slurm without accounting."""
+    return ClusterProject(tmp_path, "slurm", slurm)
+
+
+@pytest.fixture
+def project_accounting(slurm_accounting: Lab, tmp_path: Path) -> ClusterProject:  # noqa: F811
+    """A project on a Slurm with accounting."""
+    return ClusterProject(tmp_path, "slurm", slurm_accounting)
