@@ -1,4 +1,4 @@
-"""Our Slurm against a fake one on PATH: lag, loss, banners and lies. A real one is asked in ``tests/cluster``."""
+"""Our Slurm against a fake one on PATH: banners, losses and lies. A real one is asked in ``tests/cluster``."""
 
 import re
 import shlex
@@ -8,49 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.clusters import slurm_site
 from orchestrator.clusters.base import Here, LimitReached, Part
 from orchestrator.clusters.slurm import CANCELLED_AT_ONCE, SlurmCluster, cancellations, facts, script
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.study.records import Job, Submission, TaskSpec
+from orchestrator.study.records import Submission, TaskSpec
 from orchestrator.study.study import Study
-from tests.clusters.fakes.slurm import COMMANDS, FakeSlurm
+from tests.clusters.fakes.slurm import UNREACHABLE, job
 
 TIMED_OUT = {"err": "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n", "code": 1}
-UNREACHABLE = {"err": "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", "code": 1}
 FULL = {"err": "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
                "accounting/QOS policy (job submit limit, user's size and/or time limits)\n", "code": 1}  # fmt: skip
 BANNER = "Maintenance on the 24th: job 99 of yours will be held\n"
 SLURM = SlurmCluster("slurm")
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    monkeypatch.setenv("ORCH_PATIENCE", "20")
-    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def make_fake(tmp_path, monkeypatch):
-    def make(commands=COMMANDS):
-        fake = FakeSlurm(tmp_path / "slurm", commands)
-        monkeypatch.setenv("PATH", str(fake.folder / "bin"))
-        monkeypatch.setenv("FAKE_SLURM", str(fake.folder))
-        return fake
-
-    return make
-
-
-@pytest.fixture
-def fake(make_fake):
-    return make_fake()
-
-
-@pytest.fixture
-def away(monkeypatch):
-    """For tests of a scheduler that never answers."""
-    monkeypatch.setenv("ORCH_PATIENCE", "0.5")
 
 
 @pytest.fixture
@@ -59,10 +28,6 @@ def study(tmp_path):
     tasks = tuple(TaskSpec(f"1-{at}", [[at, at + 1, 1]], 1) for at in range(5))
     study.publish(Submission(1, cluster="slurm", scheduler="slurm", code="c0de", tasks=tasks, arrays=((0, 5),)))
     return study
-
-
-def job(job_id):
-    return Job(1, 0, "slurm", str(job_id))
 
 
 def submit(study, **resources):
@@ -247,150 +212,6 @@ def test_a_steward_that_waits_for_nothing(fake, study):
     assert "--dependency" not in (folder / "job.sh").read_text()
 
 
-# --- watching ---------------------------------------------------------------------------------------------------------
-
-
-def test_one_query_whatever_the_number_of_jobs(fake):
-    for at in range(0, 60, 2):
-        fake.add(at, ["RUNNING", "COMPLETED", *["PENDING"] * 8])
-    fake.add(1, ["RUNNING"], user="4711")
-    states = SLURM.poll([job(at) for at in range(60)])
-    assert len(fake.calls()) == 1
-    assert states["0"] == "gone"
-    assert states["58_0"] == "running"
-    assert "58_1" not in states
-    assert states["58_9"] == "pending"
-    assert states["3"] == "gone"
-
-
-def test_nothing_is_asked_for_no_jobs(fake):
-    assert SLURM.poll([]) == {}
-    assert SLURM.poll([job("host:1:2")]) == {"host:1:2": "unknown"}
-    assert not fake.calls()
-
-
-def test_an_id_slurm_has_forgotten_is_gone(fake):
-    assert SLURM.poll([job(9)]) == {"9": "gone"}
-    fake.say("squeue", {"err": "slurm_load_jobs error: Invalid job id specified\n", "code": 1})
-    fake.add(8, ["RUNNING"])
-    assert SLURM.poll([job(8), job(9)]) == {"8": "gone", "8_0": "running", "9": "gone"}
-
-
-def test_foreign_rows_and_banners_are_passed_over(fake):
-    fake.say("squeue", {"out": f"{BANNER}7_0|RUNNING\nsome|thing|PENDING\n1+0|RUNNING\n{BANNER}"})
-    assert SLURM.poll([job(7)]) == {"7": "gone", "7_0": "running"}
-
-
-def test_what_a_cut_listing_does_not_name_is_not_gone(fake):
-    fake.say("squeue", {"out": "7_[0-2,5,...]|PENDING\n7_3|RUNNING\n"})
-    states = SLURM.poll([job(7)])
-    assert states["7"] == "pending"
-    assert states["7_3"] == "running"
-
-
-def test_a_preempted_element_may_come_back(fake):
-    fake.add(7, ["PREEMPTED", "RUNNING"])
-    assert SLURM.poll([job(7)])["7_0"] == "unknown"
-
-
-def test_a_controller_that_restarts_is_waited_for(fake):
-    fake.add(7, ["RUNNING"])
-    fake.say(
-        "squeue", UNREACHABLE, {"err": "slurm_load_jobs error: Socket timed out on send/recv operation\n", "code": 1}
-    )
-    assert SLURM.poll([job(7)])["7_0"] == "running"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        UNREACHABLE,
-        {"err": "squeue: fatal: Unable to process configuration file\n", "code": 1},
-        {"err": "squeue: error: something new\n", "code": 1},
-    ],
-)
-def test_no_answer_is_no_death(fake, answer, away):
-    fake.say("squeue", *[answer] * 60)
-    with pytest.raises(UserError) as caught:
-        SLURM.poll([job(7)])
-    assert caught.value.exit_code == ExitCode.SCHEDULER_UNREACHABLE
-
-
-def test_a_user_s_own_filters_hide_nothing(fake, monkeypatch):
-    monkeypatch.setenv("SQUEUE_STATES", "PENDING")
-    SLURM.poll([job(7)])
-    [call] = fake.calls()
-    assert call["variables"] == {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
-
-
-# --- explaining -------------------------------------------------------------------------------------------------------
-
-DEAD = "7_0|FAILED|0:9|n3|2026-11-21T15:58:59|00:00:01|00:10:00||500M\n7_0.0|OUT_OF_MEMORY|0:125|n3|x|00:00:01||9M|\n"
-
-
-def test_a_pending_element_needs_no_accounting(fake):
-    fake.add(7, ["PENDING", "RUNNING"], reason="PartitionConfig")
-    found = SLURM.evidence([Part(job(7), (0, 1))])
-    assert found["7_0"].state == "pending"
-    assert "never start" in found["7_0"].why
-    assert found["7_1"].why == "It is running on n1."
-    assert found["7_1"].node == "n1"
-    assert not fake.calls("sacct")
-
-
-def test_accounting_says_more_of_the_dead(fake):
-    fake.add(7, ["FAILED", "RUNNING"])
-    fake.set("sacct", DEAD)
-    found = SLURM.evidence([Part(job(7), (0,)), Part(job(7), (1,))])
-    assert found["7_0"].failure == "oom"
-    assert found["7_1"].state == "running"
-    assert not fake.calls("scontrol")
-
-
-def test_accounting_remembers_what_the_queue_forgot(fake):
-    fake.set("sacct", DEAD)
-    assert SLURM.evidence([Part(job(7), (0,))])["7_0"].failure == "oom"
-
-
-def test_accounting_that_lags_behind_is_not_believed(fake):
-    fake.set("sacct", "7_0|RUNNING|0:0|n3|2026-11-21T15:58:59|00:00:01|00:10:00||500M\n")
-    lost = SLURM.evidence([Part(job(7), (0,))])["7_0"]
-    assert (lost.state, lost.failure) == ("unknown", None)
-    assert "lags" in lost.why
-    fake.add(7, ["TIMEOUT"])
-    assert SLURM.evidence([Part(job(7), (0,))])["7_0"].failure == "timeout"
-
-
-def test_an_earlier_end_says_nothing_of_what_runs_again(fake):
-    fake.add(7, ["RUNNING", "FAILED"])
-    fake.set("sacct", "7_0|NODE_FAIL|1:0|n3|2026-11-21T15:58:59|00:00:01|00:10:00||500M\n")
-    assert SLURM.evidence([Part(job(7), (0, 1))])["7_0"].state == "running"
-
-
-def test_without_accounting_the_controller_is_asked(fake):
-    fake.add(7, ["FAILED"])
-    fake.set(
-        "job 7",
-        "JobId=7 ArrayJobId=7 ArrayTaskId=0 JobState=FAILED Reason=NonZeroExitCode ExitCode=127:0 NodeList=n2\n",
-    )
-    found = SLURM.evidence([Part(job(7), (0,))])["7_0"]
-    assert found.failure == "user error"
-    assert "exit status 127" in found.why
-
-
-def test_of_a_whole_job_everything_that_is_known(fake):
-    fake.add(7, ["FAILED", "PENDING", "RUNNING"])
-    fake.add(8, "PENDING")
-    assert set(SLURM.evidence([Part(job(7)), Part(job(8))])) == {"7_0", "7_1", "7_2", "8", "8_0"}
-
-
-def test_evidence_never_raises(make_fake, away):
-    make_fake(commands=["squeue"]).say("squeue", *[UNREACHABLE] * 9)
-    parts = [Part(job(7), (0,)), Part(job("host:1:2"))]
-    assert SLURM.evidence(parts) == {}
-    assert SLURM.evidence([]) == {}
-
-
 # --- ending and beginning again ---------------------------------------------------------------------------------------
 
 
@@ -426,7 +247,7 @@ def test_a_job_of_somebody_else_is_a_sentence(fake):
         SLURM.cancel([Part(job(7))])
 
 
-def test_which_job_this_is(monkeypatch):
+def test_which_job_this_is(fake, monkeypatch):
     assert SLURM.here() is None
     monkeypatch.setenv("SLURM_JOB_ID", "105")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
@@ -466,128 +287,9 @@ def test_a_requeue_that_hangs_is_a_no(fake, monkeypatch, away):
     assert not SLURM.requeue(Here("102", 0))
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
-
-ASSOCIATIONS = "{0}|lab|lab||normal||500|\n{0}|lab|lab|gpu|normal||50|\n{0}|lab|other||normal|high|7|\n"
-QOS = "normal|300||\nhigh||4|\nlong|9||20\n"
-
-
-def test_limits_of_a_plain_cluster(fake):
-    fake.add(7, ["RUNNING", "COMPLETED", *["PENDING"] * 8])
-    assert SLURM.limits({}) == (1001, 10_000 - 9)
-    assert SLURM.limits({"limits": {"array": 10, "jobs": 12}}) == (10, 3)
-    assert SLURM.limits({"limits": {"array": 5000, "jobs": 4}}) == (1001, 0)
-    assert not fake.calls("sacctmgr")
-
-
-def test_the_configuration_is_asked_for_once(fake):
-    for _ in range(3):
-        SLURM.limits({})
-    assert len(fake.calls("scontrol")) == 1
-
-
-@pytest.mark.parametrize(
-    ("resources", "room"),
-    [
-        ({}, 300 - 1),  # the QOS that the association falls back on
-        ({"partition": "gpu"}, 50 - 1),
-        ({"account": "other"}, 4),  # its default QOS counts no job of the others
-        ({"account": "other", "qos": "long"}, 7),
-        ({"qos": "long"}, 9),
-        ({"account": "nosuch"}, 10_000 - 1),
-    ],
-)
-def test_limits_of_accounting(fake, resources, room):
-    fake.configure(AccountingStorageEnforce="associations,limits,qos")
-    fake.set("sacctmgr user", ASSOCIATIONS.format("me"))
-    fake.set("sacctmgr qos", QOS)
-    fake.add(7, ["RUNNING"])
-    assert SLURM.limits(resources).room == room
-
-
-def test_a_partition_s_own_qos_counts_the_jobs_in_it(fake):
-    fake.configure(AccountingStorageEnforce="safe,limits")
-    fake.set("sacctmgr user", "me|lab|lab||normal||||\n")
-    fake.set("sacctmgr qos", QOS)
-    fake.set("partition", "PartitionName=main Default=YES QoS=long State=UP\nPartitionName=gpu Default=NO QoS=N/A\n")
-    fake.add(7, ["RUNNING"])  # handed in under another QOS, and yet counted
-    assert SLURM.limits({}).room == 9 - 1
-
-
-def test_limits_that_cannot_be_asked_for_are_left_to_slurm(fake):
-    fake.configure(AccountingStorageEnforce="limits")
-    assert SLURM.limits({}).room == 10_000
-
-
-def test_limits_of_a_slurm_that_is_away(fake, away):
-    fake.say("scontrol", *[UNREACHABLE] * 60)
-    with pytest.raises(UserError) as caught:
-        SLURM.limits({})
-    assert caught.value.exit_code == ExitCode.SCHEDULER_UNREACHABLE
-
-
-# --- when, and what is there ------------------------------------------------------------------------------------------
-
-
-def test_estimates(fake):
-    assert SLURM.estimate({"time": "1h"}, 5) == "at once"
-    [call] = fake.calls()
-    assert call["command"] == ["sbatch", "--test-only"]
-    fake.say(
-        "sbatch", {"err": "allocation failure: Requested node configuration is not available\n", "code": 1}, UNREACHABLE
-    )
-    assert SLURM.estimate({}, 5) is None
-    assert SLURM.estimate({}, 5) is None
-
-
-def test_facts_of_a_cluster_without_accounting(fake):
-    fake.configure(MinJobAge="5 sec", PreemptMode="GANG,CANCEL")
-    fake.set(
-        "sinfo",
-        "main*|up|1-00:00:00|3|2|4000|(null)|OFF\nmain*|up|1-00:00:00|1|8|64000+|gpu:a100:2(S:0-1),gpu:4|OFF\n"
-        "low|drain|infinite|2|4|8000|gpu:v100:1|REQUEUE\n",
-    )
-    found = facts()
-    assert found.reachable
-    assert (found.version, found.cluster, found.controller) == ("22.05.8", "fake", "head")
-    main, low = found.queues
-    assert (main.name, main.default, main.max_time, main.nodes, main.cpus) == ("main", True, 86400, 4, 8)
-    assert main.memory == 64000 * 2**20
-    assert main.gpus == ("a100", "gpu")
-    assert (low.state, low.max_time, low.preempt, low.default) == ("drain", None, "REQUEUE", False)
-    assert (found.max_array, found.max_jobs, found.submit_limit, found.queued) == (1001, 10_000, None, 0)
-    assert not found.accounting
-    assert (found.remembers, found.grace) == (5, 30)
-    assert any("cancelled" in note for note in found.notes)
-    assert any("MinJobAge" in note for note in found.notes)
-
-
-def test_facts_of_a_cluster_with_accounting(fake):
-    fake.configure(AccountingStorageEnforce="limits")
-    fake.set("sacctmgr user", ASSOCIATIONS.format("me"))
-    fake.set("sacctmgr qos", QOS)
-    fake.set("sacctmgr cluster", "fake\n")
-    found = facts()
-    assert found.accounting
-    assert found.accounts == ("lab", "other")
-    assert found.submit_limit == 300
-    assert found.notes == ()
-
-
-def test_facts_of_a_slurm_that_is_away(fake, away):
-    fake.say("scontrol", *[UNREACHABLE] * 60)
-    found = facts()
-    assert not found.reachable
-    assert "connect failure" in found.problem
-
-
 def test_it_is_light_to_start_with():
     heavy = "{'submitit', 'tenacity', 'pydantic', 'ruamel'}"
     code = (
         f"import sys, orchestrator.clusters.slurm; assert not {heavy} & {{name.split('.')[0] for name in sys.modules}}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_what_nothing_bounds_has_any_room():
-    assert slurm_site.room([], []) is None

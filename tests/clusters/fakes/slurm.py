@@ -18,6 +18,15 @@ CONFIG = {"MaxArraySize": "1001", "MaxJobCount": "10000", "MinJobAge": "300 sec"
           "AccountingStorageEnforce": "none"}  # fmt: skip
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL")
+UNREACHABLE = {"err": "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", "code": 1}
+"""An answer of any command while the controller is away."""
+
+
+def job(job_id):
+    """A job as a study records it."""
+    from orchestrator.study.records import Job  # not at start-up: each fake command is a process of its own
+
+    return Job(1, 0, "slurm", str(job_id))
 
 
 class FakeSlurm:
