@@ -145,11 +145,14 @@ def _row(fields: Mapping[str, str]) -> Row:
 
 
 def _document(text: str) -> Mapping[str, list[dict[str, str]]]:
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    for brace in re.finditer(r"\{", text):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text, brace.start())
+        except ValueError:
+            continue
+        if "RECORDS" in found:
+            return found  # type: ignore[no-any-return]
+    return {}
 
 
 _DELIMITER: Final = "^"
@@ -172,7 +175,7 @@ def read_listing(form: Format, out: str, err: str, code: int | None) -> Listing:
         Its output, its errors, and how it ended; None: it did not end by itself.
     """
     rows, unknown = tuple(form.read(out)), read_unknown(out + err)
-    document = form is JSON and "RECORDS" in _document(out)
+    document = form is JSON and bool(_document(out))
     complete = document if form is JSON and out.strip() else not out or out.endswith("\n")
     said = rows or unknown or document or code == 0 or _NOBODY.search(out + err)
     return Listing(rows, unknown, code in (0, 255) and complete and bool(said))

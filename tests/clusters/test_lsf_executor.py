@@ -55,21 +55,22 @@ def identity():
     return tell
 
 
-def waiter(mark):
+def waiter(starts, waits):
     class Count(submitit.helpers.Checkpointable):
         """Counts to five, but waits at two until it was interrupted once."""
 
         def __init__(self):
-            self.steps, self.first = 0, os.environ.get("LSB_JOBID")
+            self.steps = 0
 
         def __call__(self):
-            starts = mark.read_text() if mark.exists() else ""
-            mark.write_text(starts + f"{self.steps} ")
+            before = starts.read_text() if starts.exists() else ""
+            starts.write_text(f"{before}{self.steps} ")
             while self.steps < 5:
-                if self.steps == 2 and not starts:
+                if self.steps == 2 and not before:
+                    waits.touch()
                     time.sleep(60)
                 self.steps += 1
-            return self.steps, mark.read_text().split()
+            return self.steps, starts.read_text().split()
 
     return Count()
 
@@ -238,10 +239,9 @@ def test_nobody_knows_how_it_ended(lsf, executor, tmp_path):
 @pytest.mark.parametrize("array", [True, False])
 def test_a_preempted_job_checkpoints_and_goes_on(lsf, executor, tmp_path, array):
     """Its limit is five minutes and it may not time out once: a preemption must not count as that."""
-    mark = tmp_path / "mark"
-    job = executor.submit_array([waiter(mark), identity()])[0] if array else executor.submit(waiter(mark))
-    eventually(mark.exists)
-    time.sleep(0.2)
+    count, waits = waiter(tmp_path / "starts", tmp_path / "waits"), tmp_path / "waits"
+    job = executor.submit_array([count, identity()])[0] if array else executor.submit(count)
+    eventually(waits.exists)
     job._interrupt()
     assert job.result() == (5, ["0", "2"])
     assert len(lsf.calls("brequeue")) == 1
