@@ -21,6 +21,7 @@ from orchestrator.study.generation import Generation
 from orchestrator.study.history import History, fold
 from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
+from orchestrator.study.provenance import origins
 from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
 from orchestrator.study.restore import Standing
 from orchestrator.study.spans import from_spans
@@ -309,8 +310,7 @@ class Study:
         k, path = atomic.make_next(self.task_path(task_name))
         return Incarnation(task, k, path, self.superseded)
 
-    def testify(self, task_name: str, reason: str, *, after: int, job: str = "", why: str = "", node: str = ""
-    ) -> bool:
+    def testify(self, task_name: str, reason: str, *, after: int, job: str = "", why: str = "", node: str = "") -> bool:
         """Say why a process of a task ended that could not say it itself: in an incarnation of its own.
 
         A journal has one writer, so that nobody but the dead process may write into its own.
@@ -494,7 +494,17 @@ class Study:
         files = sources.collect(roots, limit)
         digest = sources.digest(files)
         atomic.publish_folder(self.code_dir(digest), files)
+        if not self._origins(digest).exists():
+            with contextlib.suppress(FileExistsError):
+                atomic.publish(self._origins(digest), json.dumps(origins(roots.values())).encode())
         return digest
+
+    def origins(self, digest: str) -> dict[str, dict[str, Any]]:
+        """Return the commits that frozen sources come from; see :func:`orchestrator.study.provenance.origins`."""
+        return _read(self._origins(digest)) or {}
+
+    def _origins(self, digest: str) -> Path:
+        return self.path / "code" / f"{digest}.json"
 
     def pin_engine(self, engine: Mapping[str, Any]) -> dict[str, Any]:
         """Pin the study's engine: the first to come decides. Returns what is pinned."""

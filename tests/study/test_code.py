@@ -97,7 +97,7 @@ def test_frozen_code_is_what_it_was(project, tmp_path):
     assert (frozen / "pkg/params.py").read_text() == "x = 1"
     (project / "pkg/params.py").write_text("x = 1")
     assert study.freeze_code({"project": project}) == digest
-    assert len(list((study.path / "code").iterdir())) == 2
+    assert len([path for path in (study.path / "code").iterdir() if path.is_dir()]) == 2
 
 
 def test_too_much_is_refused_with_names(project, tmp_path):
@@ -133,3 +133,36 @@ def test_installed_packages_are_listed():
     packages = code.installed_packages()
     assert "python" in packages
     assert "pytest" in packages
+
+
+# --- where they come from ---------------------------------------------------------------------------------------------
+
+
+def test_frozen_sources_say_which_commit_they_come_from_and_what_was_changed(project, tmp_path):
+    git(project, "init")
+    git(project, "add", "pkg")
+    git(project, "commit", "-m", "first")
+    (project / "pkg" / "train.py").write_text("y = 2")
+    study = Study.create(tmp_path, "s")
+    digest = study.freeze_code({"project": project, "inner": project / "pkg"})
+    [(top, origin)] = study.origins(digest).items()
+    assert top == str(project)
+    assert len(origin["commit"]) == 40
+    assert "pkg/train.py" in origin["changed"]
+    assert "script.sh" in origin["changed"]
+    assert "-y = 1" in origin["diff"]
+    assert "+y = 2" in origin["diff"]
+    assert study.freeze_code({"project": project, "inner": project / "pkg"}) == digest
+
+
+def test_without_git_nothing_is_known_of_the_origin(project, tmp_path):
+    study = Study.create(tmp_path, "s")
+    digest = study.freeze_code({"project": project})
+    assert study.origins(digest) == {}
+    assert study.origins("nowhere") == {}
+
+
+def test_a_repository_before_its_first_commit(project, tmp_path):
+    git(project, "init")
+    study = Study.create(tmp_path, "s")
+    assert study.origins(study.freeze_code({"project": project}))[str(project)]["commit"] == ""
