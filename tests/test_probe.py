@@ -163,6 +163,20 @@ def test_what_was_preempted_may_be_measured_all_the_same(study):
     assert said(study) == Passed(GRAIN, 10)
 
 
+def test_a_probe_costs_no_retry_and_its_runs_wait(study):
+    enter(study, [0], probe=50)
+    run = ids(make_points(4))[0]
+    assert study.history().state(run, {"1-0"}) == "live"
+    end(study, "1-0", peak=1)
+    history = study.history()
+    assert history.state(run, ()) == "waiting"
+    assert history.state(run, (), retries=0) == "waiting"
+    enter(study, [0])
+    assert study.history().runs[run].used == {}
+    start(study, "2-0").close()  # dies without a word
+    assert study.history().state(run, (), retries=0) == "failed"
+
+
 def test_the_request_grows_and_never_shrinks():
     passed = Passed(3 * GRAIN, 1)
     assert request({"cpus": 1}, passed) == {"cpus": 1, "memory": "768M"}

@@ -58,6 +58,8 @@ class RunRecord:
         Whether the owner began and has not said that it ended.
     cancelled
         Whether a cancel order stands.
+    probed
+        Whether the last attempt was a probe that has seen enough: a later submission goes on.
     """
 
     n: int = 0
@@ -79,6 +81,7 @@ class RunRecord:
     engine: Mapping[str, Any] = field(default_factory=dict)
     open: bool = False
     cancelled: bool = False
+    probed: bool = False
 
     def counting(self, failure: FailureClass) -> dict[str, int]:
         """Return ``used`` with one failure more; an attempt that got further clears the transient ones first."""
@@ -158,15 +161,18 @@ def state_of(record: RunRecord, alive: Container[str], retries: int) -> RunState
         return "failed" if policy.decide(record.failure, record.used, retries).action == "stop" else "waiting"
     if record.task in alive:
         return "live"
+    if record.probed:
+        return "waiting"
     return "failed" if lost(record, retries).action == "stop" else "lost"
 
 
 def lost(record: RunRecord, retries: int) -> policy.Decision:
     """Decide about a run whose task is gone without a word; this loss is not counted in its record yet.
 
-    A run whose task never began only stood in a queue that went away: that costs nothing.
+    A run whose task never began only stood in a queue that went away: that costs nothing. Nor does a probe.
     """
-    return policy.decide("lost", record.counting("lost") if record.k and record.charged else record.used, retries)
+    counts = record.k and record.charged and not record.probed
+    return policy.decide("lost", record.counting("lost") if counts else record.used, retries)
 
 
 def fold(
@@ -238,7 +244,7 @@ def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[i
 def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> None:
     """Note that a later submission names the run."""
     unfinished = record.n and record.outcome is None and record.failure is None and not record.cancelled
-    if unfinished and record.charged and not queued:
+    if unfinished and record.charged and not queued and not record.probed:
         # Only a run whose owner is gone is named again; its silent end is counted here, for nobody else could. Where
         # nothing of a submission ever began, that counts too, or a job that dies at once would be submitted for ever.
         record.used = record.counting("lost")
@@ -249,7 +255,7 @@ def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> 
         record.used = {}
     if fresh or reset or record.failure is not None:
         record.failure, record.message, record.signature = None, "", ""
-    record.cancelled, record.open, record.k = False, False, 0
+    record.cancelled, record.open, record.probed, record.k = False, False, False, 0
 
 
 def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, heard: bool) -> None:
@@ -266,7 +272,7 @@ def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, 
     for record, begun, restored, progress, checkpoint, verdict, failed in zip(
         records, log.begun, log.restored, log.progress, log.saved, log.verdicts, log.failures, strict=True
     ):
-        record.k, record.open = log.k, log.end is None
+        record.k, record.open, record.probed = log.k, log.end is None, log.end == "probed"
         if not witness:  # it speaks of its predecessor
             record.charged = nothing or restored is not None
         if begun is not None and restored is not None:
