@@ -63,6 +63,11 @@ Verdict = Passed | Failed | Open
 # --- before ---------------------------------------------------------------------------------------------------------
 
 
+def ignored(info: Mapping[str, Any]) -> frozenset[str]:
+    """Return the parameters of a generation that say nothing about size: those of lanes, and the number of steps."""
+    return frozenset({*info["lanes"], info["steps"], info["cadence"]} - {None})
+
+
 def corners(points: Points, plan: Plan, ignored: Container[str] = ()) -> list[TaskSpec]:
     """Choose the tasks of a plan to be probed: the largest one, and the one that has least in common with it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import settings
 from orchestrator.cli.common import agreed, note
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.plan import Plan
     from orchestrator.study.study import Study
     from orchestrator.submit import Desired, Request
+    from orchestrator.view.cost import Bill
 
 MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 """What tells the top folder of a project."""
@@ -97,6 +98,68 @@ def project_of(grid: Path) -> Path:
     return next((f for f in (folder, *folder.parents) if any((f / mark).exists() for mark in MARKS)), folder)
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What would be done, what it costs, and what else a person should know.
+
+    Parameters
+    ----------
+    name, cluster
+        Of the study, and of where its tasks go.
+    plan, bill, notes
+        The plan, its cost, and sentences.
+    """
+
+    name: str
+    cluster: str
+    plan: Plan
+    bill: Bill
+    notes: tuple[str, ...]
+
+    def show(self, *, stderr: bool = False) -> None:
+        """Print it for people."""
+        from orchestrator.view import plan, table
+
+        out = table.console(stderr=stderr)
+        plan.print_plan(out, self.name, self.plan, self.cluster, self.bill)
+        for line in self.notes:
+            out.print(line, style="yellow")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as data."""
+        from orchestrator.view import plan
+
+        return {**plan.to_json(self.name, self.plan, self.bill), "notes": list(self.notes)}
+
+
+def forecast(
+    name: str, study: Study | None, wanted: Desired, cluster: Cluster, request: Request, plan: Plan | None = None
+) -> Forecast:
+    """Say what a request would do.
+
+    Parameters
+    ----------
+    name
+        The study's name.
+    study, wanted, cluster, request
+        See :func:`orchestrator.submit.prepare`.
+    plan
+        What it comes to, where somebody has planned already.
+    """
+    from orchestrator import probe
+    from orchestrator.study.history import History
+    from orchestrator.submit import prepare
+    from orchestrator.view.cost import foresee
+    from orchestrator.view.plan import probe_notes
+
+    plan = plan or prepare(study, wanted, cluster, request)
+    history = study.history() if study is not None else History()
+    said = probe.verdict(study, history) if study is not None else None
+    probing = bool(request.probe) and not isinstance(said, probe.Passed)
+    bill = foresee(study, wanted, cluster, plan, history, probe=probing)
+    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(name, wanted, plan, said, probing=probing)))
+
+
 def confirm(plan: Plan, *, yes: bool) -> bool:
     """Ask before many runs are submitted."""
     runs = plan.cost.runs
@@ -105,6 +168,12 @@ def confirm(plan: Plan, *, yes: bool) -> bool:
 
 def request(options: GridOptions) -> Request:
     """Put what a command asks for into the words of the submission."""
+    from orchestrator.probe import STEPS
     from orchestrator.submit import Request
 
-    return Request(only=options.only, shrink="prune" if options.prune else "refuse", rerun_stale=options.rerun_stale)
+    return Request(
+        only=options.only,
+        shrink="prune" if options.prune else "refuse",
+        rerun_stale=options.rerun_stale,
+        probe=STEPS if options.probe else 0,
+    )

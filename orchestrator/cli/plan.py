@@ -23,22 +23,19 @@ def command(
     With --list, each run has a line: its id, its part of the plan, its labels; with --json as well, JSON lines.
     """
     from orchestrator.cli import grids
+    from orchestrator.cli.submit import show_plan
     from orchestrator.submit import prepare
     from orchestrator.view import plan as view
 
     work = grids.read(options)
     request = grids.request(options)
-    planned = prepare(work.existing(), work.desired, work.cluster, request)
-    points = work.desired.points
-    if as_list and as_json:
+    if not as_list:
+        show_plan(work, request, as_json=as_json)
+        return
+    points, planned = work.desired.points, prepare(work.existing(), work.desired, work.cluster, request)
+    if as_json:
         for run, part, labels in view.list_runs(points, planned):
             click.echo(json.dumps({"run": run, "plan": part, "labels": labels}, ensure_ascii=False))
-    elif as_list:
+    else:
         for line in view.lines(points, planned):
             click.echo(line)
-    elif as_json:
-        common.print_json(view.to_json(work.name, planned))
-    else:
-        from orchestrator.view import table
-
-        view.print_plan(table.console(), work.name, planned, work.cluster.name)

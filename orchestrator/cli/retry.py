@@ -26,9 +26,7 @@ def command(
     """
     from orchestrator.cli import grids, submit
     from orchestrator.clusters import get_cluster
-    from orchestrator.submit import Request, again, last_submission, prepare
-    from orchestrator.submit import submit as hand_over
-    from orchestrator.view import plan, table
+    from orchestrator.submit import Request, again, last_submission
 
     if from_nothing and not runs:
         raise click.UsageError("--from-nothing needs the runs to be named")
@@ -43,18 +41,13 @@ def command(
     wanted = again(opened, frozen=False)
     cluster = get_cluster(str(wanted.resources["cluster"]))
     if dry_run:
-        planned = prepare(opened, wanted, cluster, request)
+        seen = grids.forecast(opened.name, opened, wanted, cluster, request)
         if as_json:
-            common.print_json(plan.to_json(opened.name, planned))
+            common.print_json(seen.to_json())
         else:
-            plan.print_plan(table.console(), opened.name, planned, cluster.name)
+            seen.show()
         return ExitCode.OK
-    result = hand_over(opened, wanted, cluster, request, confirm=lambda p: grids.confirm(p, yes=yes))
-    if result.declined:
-        raise click.Abort
+    done = submit.hand_over(opened, wanted, cluster, request, yes=yes, quiet=as_json)
     if as_json:
-        common.print_json(submit.to_json(opened.name, result))
-    elif result.plan is not None:
-        plan.print_plan(table.console(stderr=True), opened.name, result.plan, cluster.name)
-    submit.tell(result)
-    return submit.exit_code(result)
+        common.print_json(submit.to_json(opened.name, done))
+    return submit.exit_code(done.result)

@@ -44,7 +44,7 @@ def command(
     if dry_run:
         submit.show_plan(work, request, as_json=as_json)
         return ExitCode.OK
-    refused = submit.exit_code(submit.bring(work, request, yes=yes, quiet=as_json))
+    refused = submit.exit_code(submit.bring(work, request, yes=yes, quiet=as_json).result)
     study = Study.open(work.name, work.root)
     try:
         watch.follow(study, interval)

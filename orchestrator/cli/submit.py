@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +11,11 @@ from orchestrator.cli import common
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.cli.grids import Work
-    from orchestrator.submit import Request, Result
+    from orchestrator.cli.grids import Forecast, Work
+    from orchestrator.clusters.base import Cluster
+    from orchestrator.plan import Plan
+    from orchestrator.study.study import Study
+    from orchestrator.submit import Desired, Request, Result
 
 
 @click.command()
@@ -37,64 +41,162 @@ def command(
     if dry_run:
         show_plan(work, request, as_json=as_json)
         return ExitCode.OK
-    result = bring(work, request, yes=yes, quiet=as_json)
+    done = bring(work, request, yes=yes, quiet=as_json)
     if as_json:
-        common.print_json(to_json(work.name, result))
-    return exit_code(result)
+        common.print_json(to_json(work.name, done))
+    return exit_code(done.result)
 
 
 def show_plan(work: Work, request: Request, *, as_json: bool) -> None:
     """Print what would be done."""
-    from orchestrator.submit import prepare
-    from orchestrator.view import plan, table
-
-    planned = prepare(work.existing(), work.desired, work.cluster, request)
-    if as_json:
-        common.print_json(plan.to_json(work.name, planned))
-    else:
-        plan.print_plan(table.console(), work.name, planned, work.cluster.name)
-
-
-def bring(work: Work, request: Request, *, yes: bool, quiet: bool = False) -> Result:
-    """Submit a grid, and tell on stderr what was done."""
     from orchestrator.cli import grids
+
+    seen = grids.forecast(work.name, work.existing(), work.desired, work.cluster, request)
+    if as_json:
+        common.print_json(seen.to_json())
+    else:
+        seen.show()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command submitted, and what it had said of it before; None if nothing was planned."""
+
+    result: Result
+    forecast: Forecast | None
+
+
+def bring(work: Work, request: Request, *, yes: bool, quiet: bool = False) -> Done:
+    """Submit a grid, and tell on stderr what is done."""
     from orchestrator.study.study import Study
-    from orchestrator.submit import prepare, submit
-    from orchestrator.view import plan, table
+    from orchestrator.submit import prepare
 
-    if (study := work.existing()) is None:
-        # Nothing of a new study is written before it is known that it will be submitted.
-        planned = prepare(None, work.desired, work.cluster, request)
-        if not grids.confirm(planned, yes=yes):
-            raise click.Abort
-        study, yes = Study.create(work.root, work.name), True
-    result = submit(study, work.desired, work.cluster, request, confirm=lambda p: grids.confirm(p, yes=yes))
-    if result.declined:
+    study = work.existing()
+    if study is not None:
+        return hand_over(study, work.desired, work.cluster, request, yes=yes, quiet=quiet)
+    # Nothing of a new study is written before it is known that it will be submitted.
+    first = ask(
+        work.name,
+        None,
+        work.desired,
+        work.cluster,
+        request,
+        prepare(None, work.desired, work.cluster, request),
+        yes=yes,
+        quiet=quiet,
+    )
+    study = Study.create(work.root, work.name)
+    return hand_over(study, work.desired, work.cluster, request, yes=True, quiet=quiet, first=first)
+
+
+def hand_over(
+    study: Study,
+    wanted: Desired,
+    cluster: Cluster,
+    request: Request,
+    *,
+    yes: bool,
+    quiet: bool = False,
+    first: Forecast | None = None,
+) -> Done:
+    """Submit what is desired: show what it comes to, ask where it is much, and tell what became of it.
+
+    Parameters
+    ----------
+    study, wanted, cluster, request
+        See :func:`orchestrator.submit.submit`.
+    yes, quiet
+        Whether to ask nothing, and to show nothing.
+    first
+        What was shown and agreed to already.
+    """
+    from orchestrator.submit import submit
+
+    seen = [first] if first is not None else []
+
+    def confirm(planned: Plan) -> bool:
+        if not seen:
+            seen.append(ask(study.name, study, wanted, cluster, request, planned, yes=yes, quiet=quiet))
+        return True
+
+    result = submit(study, wanted, cluster, request, confirm=confirm)
+    if not quiet:
+        tell(study, result)
+    complain(result)
+    return Done(result, seen[0] if seen else None)
+
+
+def ask(
+    name: str,
+    study: Study | None,
+    wanted: Desired,
+    cluster: Cluster,
+    request: Request,
+    planned: Plan,
+    *,
+    yes: bool,
+    quiet: bool,
+) -> Forecast:
+    """Show what a plan comes to, and ask about it.
+
+    Raises
+    ------
+    click.Abort
+        If the answer is no.
+    """
+    from orchestrator.cli import grids
+
+    seen = grids.forecast(name, study, wanted, cluster, request, planned)
+    if not quiet:
+        seen.show(stderr=True)
+    if not grids.confirm(planned, yes=yes):
         raise click.Abort
-    if result.plan is not None and not quiet:
-        plan.print_plan(table.console(stderr=True), work.name, result.plan, work.cluster.name)
-    tell(result)
-    return result
+    return seen
 
 
-def tell(result: Result) -> None:
+def tell(study: Study, result: Result) -> None:
+    """Say on stderr what was handed over, and who goes on."""
+    from orchestrator.study.records import Job
+    from orchestrator.view.table import number
+
+    by_cluster: dict[str, list[Job]] = {}
+    for job in result.jobs:
+        by_cluster.setdefault(job.cluster, []).append(job)
+    for name, jobs in by_cluster.items():
+        entries = [study.submission(job.n) for job in jobs]
+        if entries[0].scheduler == "local":
+            continue  # one steward has them all, and nobody needs its number
+        count = sum(entry.elements(job.array) for entry, job in zip(entries, jobs, strict=True))
+        named = ", ".join(job.job_id for job in jobs[:3]) + (f" and {len(jobs) - 3} more" if len(jobs) > 3 else "")
+        what = f"job{'s' * (len(jobs) > 1)} {named}"
+        common.note(f"{what} on {name}: {number(count)} element{'s' * (count != 1)}")
+    if isinstance(result.steward, Job):
+        common.note(f"steward: job {result.steward.job_id} submits what is left, tries again, exports and draws")
+
+
+def complain(result: Result) -> None:
     """Say on stderr what a scheduler refused."""
     for entry, array, error in result.errors:
         common.note(f"orch: submission {entry.n}, array {array} was not handed over: {error}")
     if result.errors:
         common.note("orch: the next `orch submit` hands it over")
+    if isinstance(result.steward, Exception):
+        common.note(f"orch: no steward could be left: {result.steward}")
+        common.note("orch: when these jobs have ended, the next `orch submit` goes on with what is left")
 
 
-def to_json(name: str, result: Result) -> dict[str, object]:
+def to_json(name: str, done: Done) -> dict[str, object]:
     """Return what a submission did as data."""
-    from orchestrator.view import plan
+    from orchestrator.study.records import Job
 
+    result = done.result
     return {
         "schema": 1,
         "study": name,
-        "plan": plan.to_json(name, result.plan) if result.plan is not None else None,
+        "plan": done.forecast.to_json() if done.forecast is not None else None,
         "submissions": [entry.n for entry in result.published],
         "jobs": [job.to_json() for job in result.jobs],
+        "steward": result.steward.to_json() if isinstance(result.steward, Job) else None,
         "errors": [{"n": entry.n, "array": array, "error": str(error)} for entry, array, error in result.errors],
     }
 

@@ -226,6 +226,8 @@ def _why(state: RunState, record: RunRecord, retries: int, said: Said | None, *,
         return "on request; submit its grid to take it up again"
     if state == "waiting" and not submitted:
         return "no job has it yet"
+    if state == "waiting" and record.probed:
+        return "its probe is over, and what comes next goes on from there"
     return reason(record, retries)
 
 

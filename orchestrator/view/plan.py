@@ -9,11 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator import identity
-from orchestrator.view.table import number, quantity, table
+from orchestrator.view.steward import Probe, probe_line
+from orchestrator.view.table import memory, number, quantity, table
 
 if TYPE_CHECKING:
+    from orchestrator.desired import Desired
     from orchestrator.plan import Plan
     from orchestrator.points import Points
+    from orchestrator.probe import Verdict
+    from orchestrator.study.records import TaskSpec
+    from orchestrator.view.cost import Bill
 
 ACTIONS: Mapping[str, tuple[str, str]] = {
     "new": ("train", "green"),
@@ -29,8 +34,8 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 """What is done about the runs in each part of a plan, in the words of the table. The parts add up."""
 
 
-def to_json(name: str, plan: Plan) -> dict[str, Any]:
-    """Return a plan as ``orch plan --json`` prints it."""
+def to_json(name: str, plan: Plan, bill: Bill | None = None) -> dict[str, Any]:
+    """Return a plan, and what it costs, as ``orch plan --json`` prints them."""
     return {
         "schema": 1,
         "study": name,
@@ -42,13 +47,20 @@ def to_json(name: str, plan: Plan) -> dict[str, Any]:
             {"n": plan.n + at, "resources": dict(batch.resources), "tasks": {t.name: t.count for t in batch.tasks}}
             for at, batch in enumerate(plan.batches)
         ],
-        "cost": {"runs": plan.cost.runs, "tasks": plan.cost.tasks, "iterations": plan.cost.iterations},
+        "cost": {
+            "runs": plan.cost.runs,
+            "tasks": plan.cost.tasks,
+            "iterations": plan.cost.iterations,
+            **(bill.to_json() if bill is not None else {}),
+        },
     }
 
 
-def print_plan(out: Console, name: str, plan: Plan, cluster: str) -> None:
+def print_plan(out: Console, name: str, plan: Plan, cluster: str, bill: Bill | None = None) -> None:
     """Print what a plan does about how many runs, and what it costs."""
-    out.print(Text.assemble((name, "bold"), (f"  {number(plan.total)} runs on {cluster}", "dim")))
+    out.print(
+        Text.assemble((name, "bold"), (f"  {number(plan.total)} run{'s' * (plan.total != 1)} on {cluster}", "dim"))
+    )
     rows: list[list[str | Text]] = [
         [Text(number(len(getattr(plan, part))), style=style), what]
         for part, (what, style) in ACTIONS.items()
@@ -59,6 +71,8 @@ def print_plan(out: Console, name: str, plan: Plan, cluster: str) -> None:
         rows.append([Text(number(len(plan.left)), style="yellow"), what])
     out.print(table(["", ""], rows, right=[0], heading=False))
     out.print(cost(plan), style="bold" if plan.cost.runs else "dim")
+    if bill is not None and plan.cost.runs:
+        out.print(price(bill), style="dim")
 
 
 def cost(plan: Plan) -> str:
@@ -74,6 +88,67 @@ def cost(plan: Plan) -> str:
     if plan.waiting:
         parts.append(f"{number(len(plan.waiting))} more when the scheduler has room")
     return " · ".join(parts)
+
+
+def price(bill: Bill) -> str:
+    """Say in a line what a plan costs a cluster and a disk."""
+    parts = []
+    if bill.elements:
+        elements, arrays = (
+            f"{number(n)} {what}{'s' * (n != 1)}" for n, what in ((bill.elements, "element"), (bill.arrays, "array"))
+        )
+        parts.append(f"{elements} in {arrays}")
+    for what, hours in (("CPU", bill.cpu_hours), ("GPU", bill.gpu_hours)):
+        if hours.expected:
+            parts.append(f"about {amount(hours.expected)} {what}-hours".replace("about less", "less"))
+        if hours.most:
+            parts.append(f"at most {amount(hours.most)} {what}-hours in a time slice")
+    parts.append(f"{quantity(bill.files)} files")
+    if bill.start:
+        parts.append(f"could begin {bill.start}")
+    return " · ".join(parts)
+
+
+def amount(hours: float) -> str:
+    """Write hours in three digits; less than a hundredth is not worth telling."""
+    return quantity(hours) if hours >= 0.01 else "less than 0.01"
+
+
+def probe_notes(name: str, wanted: Desired, plan: Plan, said: Verdict | None, *, probing: bool) -> Iterator[str]:
+    """Yield what a probe, past or to come, means for a plan.
+
+    Parameters
+    ----------
+    name, wanted, plan
+        The study's name, what it should hold, and what is to be done.
+    said
+        What the last submission said, if it was a probe.
+    probing
+        Whether two tasks of the plan go first.
+    """
+    from orchestrator import probe
+
+    asked = wanted.resources.get("memory")
+    if isinstance(said, probe.Passed):
+        raised = {batch.resources.get("memory") for batch in plan.batches} - {asked}
+        for text in sorted(map(str, raised)):
+            before = f"{asked} was asked for" if asked else "none was asked for"
+            yield f"asks for {text} of memory: the probe measured {memory(said.peak)}, and {before}"
+    elif isinstance(said, probe.Failed):
+        yield probe_line(name, Probe("failed", identity.to_text(said.run), said.message))
+    elif said is not None:
+        yield probe_line(name, Probe("open"))
+    corners = probe.corners(wanted.points, plan, probe.ignored(wanted.info)) if probing else []
+    if corners:
+        said_of = " and ".join(_corner(wanted.points, task) for task in corners)
+        yield f"first a probe of {probe.STEPS} steps: {said_of}"
+
+
+def _corner(points: Points, task: TaskSpec) -> str:
+    """Name a task of a probe by its labels; a seed says nothing."""
+    labels = points.label(task.points[0][0])
+    said = ", ".join(f"{axis}={text}" for axis, text in labels.items() if axis != "seed")
+    return f"a task of {number(task.count)}{f' ({said})' if said else ''}"
 
 
 def list_runs(points: Points, plan: Plan) -> Iterator[tuple[str, str, dict[str, str]]]:
