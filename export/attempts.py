@@ -1,4 +1,4 @@
-"""From the event files of a run to one series per tag: what a restarted writer took back, and what nobody vouches for.
+"""Which rows count: what a restarted writer took back, and what nobody vouches for.
 
 A ``SessionLog START`` of step s says: whatever was written before, of step s or later, counts no more. Our own event
 files begin with one, at the step after the one that was restored; other programs write one where they purge. The files
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from export.reader import Columns, EventFile, Int64, Report, read_events
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 OURS = re.compile(r"events\.out\.tfevents\.(\d{10})\.(\d+-\d+)\.(\d+)(?:\.(\d+))?")
 """An attempt's event file: its ordinal, task and incarnation, and a number where a program wrote several."""
@@ -26,24 +27,43 @@ EVERYTHING = np.iinfo(np.int64).max
 """The limit of what is covered to the end."""
 
 
-def ordinal(path: Path) -> int:
+def ordinal(path: Path | str) -> int:
     """Return the attempt's ordinal from an event file's name; 0 for a file that is not ours."""
-    match = OURS.fullmatch(path.name)
+    match = OURS.fullmatch(os.path.basename(path))  # noqa: PTH119
     return int(match.group(1)) if match else 0
 
 
-def event_files(folder: Path) -> list[Path]:
+def event_files(folder: Path | str) -> list[Path]:
     """Return a folder's event files in order: what is not ours by name, then ours by attempt."""
+    return [Path(path) for at, paths in walk(str(folder)) if at == str(folder) for path in paths]
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and those below it that hold event files, sorted, each with its files in order.
+
+    What is not a file, and what cannot be listed, is passed over.
+    """
+    files: list[str] = []
+    folders: list[str] = []
     try:
-        found = [path for path in folder.iterdir() if "tfevents" in path.name and path.is_file()]
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif "tfevents" in entry.name and entry.is_file():
+                    files.append(entry.path)
     except OSError:
-        return []
-    return sorted(found, key=_order)
+        return
+    if files:
+        yield folder, sorted(files, key=_order) if len(files) > 1 else files
+    for below in sorted(folders):
+        yield from walk(below)
 
 
-def _order(path: Path) -> tuple[int, int, str]:
-    match = OURS.fullmatch(path.name)
-    return (int(match.group(1)), int(match.group(4) or 0), path.name) if match else (0, 0, path.name)
+def _order(path: str) -> tuple[int, int, str]:
+    name = os.path.basename(path)  # noqa: PTH119
+    match = OURS.fullmatch(name)
+    return (int(match.group(1)), int(match.group(4) or 0), name) if match else (0, 0, name)
 
 
 @dataclass(frozen=True)
@@ -63,114 +83,94 @@ class Cover:
 
 
 @dataclass
-class Series:
-    """What counts of one run.
+class Files:
+    """Some event files in order, as arrays of (files,).
 
     Parameters
     ----------
-    columns
-        Its scalars, sorted by tag and step; rows of equal step stay in the order they were written.
-    attempt
-        int64 (n,): ordinal of the attempt that wrote each row.
-    reports
-        One per file.
-    superseded
-        Rows that a restart took back.
-    uncovered
-        Rows that no checkpoint, verdict or live writer vouches for.
+    folder
+        int64: which folder each is of, ascending: marks concern the files of one folder.
+    ordinal
+        int64: of the attempt.
+    rows
+        int64: how many scalars it holds.
+    cover_step, cover_live
+        int64: how far the file's run may be believed.
+    marks
+        (file, row, step): before that row of the file stands a ``SessionLog START`` of that step.
     """
 
-    columns: Columns
-    attempt: Int64
-    reports: list[Report]
-    superseded: int = 0
-    uncovered: int = 0
+    folder: Int64
+    ordinal: Int64
+    rows: Int64
+    cover_step: Int64
+    cover_live: Int64
+    marks: list[tuple[int, int, int]]
 
 
-def read_run(paths: Sequence[Path], cover: Cover | None = None) -> Series:
-    """Read the event files of one run, in the order of :func:`event_files`.
+def counting(files: Files, step: Int64) -> tuple[Bool, Bool]:
+    """Say of each row whether no later attempt took it back, and whether somebody vouches for it.
 
     Parameters
     ----------
-    paths
+    files
         The files.
-    cover
-        How far to believe them; to the end, if not given.
+    step
+        int64 (n,): steps of their rows, file after file.
+
+    Returns
+    -------
+    tuple
+        bool (n,) and bool (n,).
     """
-    cover = cover or Cover()
-    files = [read_events(path) for path in paths]
-    ordinals = [ordinal(path) for path in paths]
-    columns = Columns.join([file.columns for file in files])
-    attempt = np.repeat(np.array(ordinals, np.int64), [len(file.columns) for file in files])
-    current = columns.step < _limits(files, ordinals)
-    covered = (columns.step <= cover.step) | (attempt == cover.live)
-    return Series(
-        *_sort(columns, attempt, np.flatnonzero(current & covered)),
-        reports=[file.report for file in files],
-        superseded=int(np.count_nonzero(~current)),
-        uncovered=int(np.count_nonzero(current & ~covered)),
-    )
+    vouched = np.ones(len(step), bool)
+    if (files.cover_step != EVERYTHING).any():
+        live = (files.ordinal == files.cover_live).repeat(files.rows)
+        vouched = (step <= files.cover_step.repeat(files.rows)) | live
+    return _current(files, step), vouched
 
 
-def read_tree(folder: Path, cover: Cover | None = None) -> Series:
-    """Read the event files of one run that may lie in folders below its own.
+def _current(files: Files, step: Int64) -> Bool:
+    ends = np.cumsum(files.rows)
+    starts = ends - files.rows
+    opens = np.append(True, files.folder[1:] != files.folder[:-1])[: len(starts)]
+    folder_start = starts[np.maximum.accumulate(np.where(opens, np.arange(len(starts)), 0))]
+    marks = [(int(starts[file]) + row, at, int(files.folder[file])) for file, row, at in files.marks]
+    marks += _lost_marks(files, starts, ends, step)
+    # A mark before the first row of its folder takes nothing back; nearly all are such.
+    first = dict(zip(files.folder.tolist(), folder_start.tolist(), strict=True))
+    marks = sorted(mark for mark in marks if mark[0] > first[mark[2]])
+    if not marks:
+        return np.ones(len(step), bool)
+    row, at, folder = (np.array(column, np.int64) for column in zip(*marks, strict=True))
+    distinct, rank = np.unique(at, return_inverse=True)
+    # The lowest step of the marks that follow in the same folder: folders ascend, so those after it never are lower.
+    lowest = np.minimum.accumulate((folder * len(distinct) + rank)[::-1])[::-1]
+    lowest = np.append(lowest, np.iinfo(np.int64).max)
+    following = np.searchsorted(row, np.arange(len(step)), side="right")
+    found = lowest[following] - files.folder.repeat(files.rows) * len(distinct)
+    limited = found < len(distinct)
+    limit = np.full(len(step), EVERYTHING, np.int64)
+    limit[limited] = distinct[found[limited]]
+    return np.asarray(~limited | (step < limit))
 
-    TensorBoard takes each folder for a run of its own, and so do programs that write the same tags into several: the
-    tags of a folder below are prefixed with its path.
+
+def _lost_marks(files: Files, starts: Int64, ends: Int64, step: Int64) -> list[tuple[int, int, int]]:
+    """Return marks for attempts of ours without one at their beginning.
+
+    The record is lost, or another program wrote the file: what the attempt holds replaces what came before all the
+    same.
     """
-    own = read_run(event_files(folder), cover)
-    try:
-        below = sorted(Path(at) for at, _, names in os.walk(folder) if names and Path(at) != folder)
-    except OSError:
-        below = []
-    if not below:
-        return own
-    parts = [own]
-    for place in below:
-        part = read_run(event_files(place), cover)
-        part.columns.tags = [f"{place.relative_to(folder).as_posix()}/{tag}" for tag in part.columns.tags]
-        parts.append(part)
-    columns = Columns.join([part.columns for part in parts])
-    return Series(
-        *_sort(columns, np.concatenate([part.attempt for part in parts]), np.arange(len(columns))),
-        reports=[report for part in parts for report in part.reports],
-        superseded=sum(part.superseded for part in parts),
-        uncovered=sum(part.uncovered for part in parts),
-    )
-
-
-def _limits(files: Sequence[EventFile], ordinals: Sequence[int]) -> Int64:
-    """Return for each row the lowest step that a later mark took back: int64 (n,); rows below it count."""
-    mark_row: list[int] = []
-    mark_step: list[int] = []
-    first = 0
-    for attempt, members in groupby(zip(ordinals, files, strict=True), key=lambda pair: pair[0]):
-        mine = [file for _, file in members]
-        rows = [file.columns.step for file in mine if len(file.columns)]
-        if attempt and rows and 0 not in mine[0].mark_row:
-            # Ours without a mark at its beginning: the record is lost, or another program wrote the file. What the
-            # attempt holds replaces what came before all the same.
-            mark_row.append(first)
-            mark_step.append(min(int(steps.min()) for steps in rows))
-        for file in mine:
-            mark_row += (first + file.mark_row).tolist()
-            mark_step += file.mark_step.tolist()
-            first += len(file.columns)
-    if not mark_row:
-        return np.full(first, EVERYTHING, np.int64)
-    lowest = np.minimum.accumulate(np.array(mark_step, np.int64)[::-1])[::-1]
-    lowest = np.append(lowest, EVERYTHING)
-    # A mark before row r concerns the rows below r: the first mark that concerns a row is the one after it.
-    following = np.searchsorted(np.array(mark_row), np.arange(first), side="right")
-    return np.asarray(lowest[following], np.int64)
-
-
-def _sort(columns: Columns, attempt: Int64, rows: Int64) -> tuple[Columns, Int64]:
-    order = np.array(sorted(range(len(columns.tags)), key=columns.tags.__getitem__), np.int32)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    kept = rank[columns.tag[rows]]
-    rows = rows[np.lexsort((columns.step[rows], kept))]
-    ordered = columns.take(rows)
-    ordered.tags, ordered.tag = [columns.tags[i] for i in order], rank[ordered.tag]
-    return ordered, attempt[rows]
+    marked = {file for file, row, _ in files.marks if row == 0}
+    marks = []
+    file = 0
+    folder, attempt = files.folder.tolist(), files.ordinal.tolist()
+    while file < len(attempt):
+        last = file + 1
+        while last < len(attempt) and (attempt[last], folder[last]) == (attempt[file], folder[file]):
+            last += 1
+        low, high = int(starts[file]), int(ends[last - 1])
+        if attempt[file] and file not in marked and high > low:
+            marks.append((low, int(step[low:high].min()), folder[file]))
+        file = last
+    return marks

@@ -1,13 +1,14 @@
-"""Everything that is exported, in memory: the runs, their series end to end, and what is known of each.
+"""What is exported: which runs, which event files are theirs, how far they count, and what is known of each.
 
 A study's runs are those of its newest generation; a point is one labelled occurrence of a run. A folder of foreign
-event files is read the same way, each of its sub-folders with event files being a run and a point.
+event files is described the same way, each of its sub-folders with event files being a run and a point. Nothing is
+read here but names; :mod:`export.scalars` reads.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export import describe
-from export.attempts import Cover, Series, event_files, read_run, read_tree
+from export.attempts import Cover, ordinal, walk
 from export.describe import ABSENT, Dictionary
-from export.reader import Columns, Int64, Report
 from orchestrator import identity
 from orchestrator.errors import UserError
 
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from orchestrator.study.history import RunRecord
     from orchestrator.study.study import Study
 
-Progress = Callable[[int, int], None]
-"""Called with (runs read, runs in all)."""
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass
 class Corpus:
-    """Runs with their series.
+    """Runs and their event files.
 
     Parameters
     ----------
@@ -40,63 +39,107 @@ class Corpus:
         Of the study or the folder.
     runs
         Names of the distinct runs, in grid order.
-    columns
-        The rows of all runs, run after run, sorted by tag and step within each; ``columns.tags`` is sorted.
-    attempt
-        int64 (rows,): which attempt wrote each row.
-    start
-        int64 (runs + 1,): run r has the rows ``start[r]:start[r + 1]``.
     points
         int64 (points,): the run of each point.
+    files
+        Paths of the event files, run after run, in the order of attempts.
+    prefixes
+        For each file what its tags begin with; see :func:`add_run`.
+    of_run, of_folder
+        int64 (files,): the run, and the folder, that each file is of; ascending.
+    ordinals
+        int64 (files,): of the attempts.
+    covers
+        How far each run may be believed.
     labels, parameters
         Columns over the points.
     facts
         Columns over the runs: code, outcome, failure, attempts.
     finished
         bool (runs,): whether a run has a verdict; true for foreign ones.
-    reports
-        One per file read.
-    superseded, uncovered
-        Rows left out; see :class:`export.attempts.Series`.
     generation
         Of the study's grid; 0 for a folder.
     """
 
     name: str
     runs: list[str]
-    columns: Columns
-    attempt: Int64
-    start: Int64
     points: Int64
+    files: list[str]
+    prefixes: list[str]
+    of_run: Int64
+    of_folder: Int64
+    ordinals: Int64
+    covers: list[Cover]
     labels: list[Dictionary] = field(default_factory=list)
     parameters: list[Dictionary] = field(default_factory=list)
     facts: list[Dictionary] = field(default_factory=list)
     finished: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    reports: list[Report] = field(default_factory=list)
-    superseded: int = 0
-    uncovered: int = 0
     generation: int = 0
 
-    @property
-    def count(self) -> Int64:
-        """Rows of each run, int64 (runs,)."""
-        return np.diff(self.start)
+    def select(self, points: Sequence[int]) -> Corpus:
+        """Return the corpus with some of its points, and the runs and files that these need."""
+        chosen = np.array(points, np.int64)
+        needed, renumbered = np.unique(self.points[chosen], return_inverse=True)
+        kept = np.isin(self.of_run, needed)
+        files = np.flatnonzero(kept).tolist()
+        return Corpus(
+            name=self.name,
+            runs=[self.runs[run] for run in needed.tolist()],
+            points=renumbered.astype(np.int64),
+            files=[self.files[file] for file in files],
+            prefixes=[self.prefixes[file] for file in files],
+            of_run=np.searchsorted(needed, self.of_run[kept]),
+            of_folder=self.of_folder[kept],
+            ordinals=self.ordinals[kept],
+            covers=[self.covers[run] for run in needed.tolist()],
+            labels=[column.take(chosen) for column in self.labels],
+            parameters=[column.take(chosen) for column in self.parameters],
+            facts=[column.take(needed) for column in self.facts],
+            finished=self.finished[needed],
+            generation=self.generation,
+        )
 
-    def run_of_rows(self) -> Int64:
-        """Return the run of each row, int64 (rows,)."""
-        return np.repeat(np.arange(len(self.runs)), self.count)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> Corpus:
-        """Return the corpus with some of its rows."""
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        rows = np.flatnonzero(keep)
-        changed = Corpus(**vars(self))
-        changed.columns, changed.attempt, changed.start = self.columns.take(rows), self.attempt[rows], kept[self.start]
-        return changed
+def of_runs(name: str, runs: Mapping[str, Iterable[tuple[str, str, list[str]]]], covers: Sequence[Cover]) -> Corpus:
+    """Return the corpus of some runs, each being a point.
+
+    Parameters
+    ----------
+    name
+        Of all of them.
+    runs
+        For each run its folders: (path, what its tags begin with, event files in order).
+    covers
+        How far each may be believed.
+    """
+    files: list[str] = []
+    prefixes: list[str] = []
+    of_run: list[int] = []
+    of_folder: list[int] = []
+    folders = 0
+    for run, parts in enumerate(runs.values()):
+        for _, prefix, paths in parts:
+            files += paths
+            prefixes += [prefix] * len(paths)
+            of_run += [run] * len(paths)
+            of_folder += [folders] * len(paths)
+            folders += 1
+    return Corpus(
+        name=name,
+        runs=list(runs),
+        points=np.arange(len(runs)),
+        files=files,
+        prefixes=prefixes,
+        of_run=np.array(of_run, np.int64),
+        of_folder=np.array(of_folder, np.int64),
+        ordinals=np.array([ordinal(path) for path in files], np.int64),
+        covers=list(covers),
+        finished=np.ones(len(runs), bool),
+    )
 
 
-def read_study(study: Study, *, alive: Container[str] | None = None, progress: Progress | None = None) -> Corpus:
-    """Read the runs of a study's newest generation.
+def of_study(study: Study, *, alive: Container[str] | None = None) -> Corpus:
+    """Return the runs of a study's newest generation.
 
     Parameters
     ----------
@@ -105,8 +148,6 @@ def read_study(study: Study, *, alive: Container[str] | None = None, progress: P
     alive
         Names of the tasks that a scheduler still lists. Without it, a task that began and did not say that it ended
         counts as alive, and what it wrote beyond its last checkpoint is taken.
-    progress
-        Told of every run.
 
     Raises
     ------
@@ -116,19 +157,17 @@ def read_study(study: Study, *, alive: Container[str] | None = None, progress: P
     generation = study.generation()
     if generation is None:
         raise UserError(f"study {study.name!r} has no grid yet, so there is nothing to export: `orch submit` it first")
-    points = generation.points
     positions: dict[bytes, int] = {}
     of_points = np.array([positions.setdefault(run, len(positions)) for run in generation.runs], np.int64)
     records = study.history().runs
-    corpus = _assemble(
+    found = [records.get(run) for run in positions]
+    corpus = of_runs(
         study.name,
-        [identity.to_text(run) for run in positions],
-        (read_tree(study.events_dir(run), cover(records.get(run), alive)) for run in positions),
-        progress,
+        {identity.to_text(run): _tree(str(study.events_dir(run))) for run in positions},
+        [cover(record, alive) for record in found],
     )
     corpus.points, corpus.generation = of_points, generation.g
-    corpus.labels, corpus.parameters = describe.labels(points), describe.parameters(points)
-    found = [records.get(run) for run in positions]
+    corpus.labels, corpus.parameters = describe.labels(generation.points), describe.parameters(generation.points)
     corpus.finished = np.array([record is not None and record.outcome is not None for record in found], bool)
     corpus.facts = [
         _fact("code", [record and record.code for record in found]),
@@ -139,8 +178,8 @@ def read_study(study: Study, *, alive: Container[str] | None = None, progress: P
     return corpus
 
 
-def read_folder(path: Path, *, progress: Progress | None = None) -> Corpus:
-    """Read a folder of event files; every folder in it that has some is a run, named by its path.
+def of_folder(path: Path) -> Corpus:
+    """Return a folder of event files; every folder in it that has some is a run, named by its path.
 
     Raises
     ------
@@ -149,15 +188,12 @@ def read_folder(path: Path, *, progress: Progress | None = None) -> Corpus:
     """
     if not path.is_dir():
         raise UserError(f"there is no folder {path}")
-    folders = [Path(folder) for folder, _, names in os.walk(path) if any("tfevents" in name for name in names)]
-    if not folders:
+    found = {Path(at).relative_to(path): paths for at, paths in walk(str(path))}
+    if not found:
         raise UserError(f"there are no TensorBoard event files (named …tfevents…) in {path} or the folders in it")
-    folders.sort(key=lambda folder: folder.relative_to(path).parts)
-    names = [folder.relative_to(path).as_posix() for folder in folders]
-    corpus = _assemble(path.resolve().name, names, (read_run(event_files(folder)) for folder in folders), progress)
-    corpus.points = np.arange(len(names))
-    corpus.finished = np.ones(len(names), bool)
-    return corpus
+    names = sorted(found, key=lambda name: name.parts)
+    runs = {name.as_posix(): [(str(path / name), "", found[name])] for name in names}
+    return of_runs(path.resolve().name, runs, [Cover()] * len(runs))
 
 
 def cover(record: RunRecord | None, alive: Container[str] | None = None) -> Cover:
@@ -174,35 +210,16 @@ def cover(record: RunRecord | None, alive: Container[str] | None = None) -> Cove
     return Cover(record.saved, record.n * 100_000 + record.k if live else -1)
 
 
-def _assemble(name: str, runs: list[str], series: Iterable[Series], progress: Progress | None) -> Corpus:
-    parts: list[Series] = []
-    for part in series:
-        parts.append(part)
-        if progress is not None:
-            progress(len(parts), len(runs))
-    columns = Columns.join([part.columns for part in parts]) if parts else Columns.empty()
-    order = sorted(range(len(columns.tags)), key=columns.tags.__getitem__)
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    columns = Columns(
-        [columns.tags[i] for i in order],
-        rank[columns.tag],
-        columns.step,
-        columns.wall,
-        columns.value,
-        columns.single,
-    )
-    return Corpus(
-        name=name,
-        runs=runs,
-        columns=columns,
-        attempt=np.concatenate([np.zeros(0, np.int64), *(part.attempt for part in parts)]),
-        start=np.concatenate([[0], np.cumsum([len(part.columns) for part in parts], dtype=np.int64)]).astype(np.int64),
-        points=np.zeros(0, np.int64),
-        reports=[report for part in parts for report in part.reports],
-        superseded=sum(part.superseded for part in parts),
-        uncovered=sum(part.uncovered for part in parts),
-    )
+def _tree(folder: str) -> list[tuple[str, str, list[str]]]:
+    """Return the folders of one run.
+
+    TensorBoard takes each folder for a run of its own, and so do programs that write the same tags into several: the
+    tags of a folder below are prefixed with its path.
+    """
+    return [
+        (at, "" if at == folder else f"{os.path.relpath(at, folder).replace(os.sep, '/')}/", paths)
+        for at, paths in walk(folder)
+    ]
 
 
 def _fact(name: str, values: Sequence[object]) -> Dictionary:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export import arrow
 from orchestrator.points import MISSING, Column, Points
 
 Int64 = npt.NDArray[np.int64]
@@ -53,14 +54,17 @@ class Dictionary:
     name: str
     codes: Int64
     values: Sequence[Any]
+    _typed: Any = field(default=None, repr=False, compare=False)
 
     def at(self, points: Int64) -> Any:
         """Return the column at some points, as a dictionary-encoded Arrow array."""
-        import pyarrow as pa
+        if self._typed is None:
+            self._typed = typed(self.values)
+        return arrow.dictionary(self.codes[points], self._typed)
 
-        codes = self.codes[points]
-        index = pa.array(codes.astype(np.int32), mask=codes == ABSENT)
-        return pa.DictionaryArray.from_arrays(index, typed(self.values))
+    def take(self, points: Int64) -> Dictionary:
+        """Return the column over some of the points."""
+        return Dictionary(self.name, self.codes[points], self.values)
 
 
 def label_name(axis: str) -> str:
@@ -111,18 +115,18 @@ def typed(values: Sequence[Any]) -> Any:
 
     Booleans, int64, float64 or text; a column of several kinds, or of lists, is written as JSON.
     """
-    import pyarrow as pa
-
     kinds = {type(value) for value in values if value is not None}
+    there = np.array([value is not None for value in values], bool)
+    filled = [0 if value is None else value for value in values]
     if kinds == {bool}:
-        return pa.array(values, pa.bool_())
-    if kinds == {int} and all(value is None or -(1 << 63) <= value < 1 << 63 for value in values):
-        return pa.array(values, pa.int64())
+        return arrow.flags(np.array(filled, bool), there)
+    if kinds == {int} and all(-(1 << 63) <= value < 1 << 63 for value in filled):
+        return arrow.numbers(np.array(filled, np.int64), there)
     if kinds and kinds <= {int, float}:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+        return arrow.numbers(np.array(filled, np.float64), there)
     if kinds <= {str}:
-        return pa.array(values, pa.string())
-    return pa.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values], pa.string())
+        return arrow.texts(values)
+    return arrow.texts([None if value is None else json.dumps(value, ensure_ascii=False) for value in values])
 
 
 def _dictionary(name: str, points: Points, source: Column, *, text: bool = False) -> Dictionary:

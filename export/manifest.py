@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from export.corpus import Corpus
 from export.formats import Written
+from export.reader import Report
 from orchestrator.study import atomic
 
 MANIFEST = "manifest.json"
@@ -30,11 +29,13 @@ class Manifest:
     expected, read, missing, finished
         Distinct runs: all of them; those of which there are rows; the rest; those that have a verdict.
     files_read, bytes_read, records
-        Event files, their bytes, and the whole records in them.
+        Event files, their bytes, and the whole records in them, read now or for an earlier export.
     scalars
-        Scalars that count.
+        Scalars that count, of all tags.
     superseded, uncovered
         Scalars left out: a restarted attempt took them back; no checkpoint, verdict or live writer vouches for them.
+    repeated
+        Scalars left out because a later one has the same run, tag and step; 0 where all of them stay.
     dropped_bytes
         Bytes of damaged stretches.
     tails
@@ -43,12 +44,18 @@ class Manifest:
         The damaged stretches: file, offset, bytes, why.
     tags
         Tags in the tables.
+    where, duplicates
+        How runs were chosen, and what became of several scalars at one step.
     files
         What was written.
     digest
         BLAKE2b-128 over the digests of the files; equal tables have equal digests.
     folder
         Where the tables are.
+    bytes_new, files_new
+        What of the event files had to be read this time. Not part of the file.
+    unchanged
+        Whether the tables were as they are already. Not part of the file.
     """
 
     name: str
@@ -64,18 +71,25 @@ class Manifest:
     scalars: int = 0
     superseded: int = 0
     uncovered: int = 0
+    repeated: int = 0
     dropped_bytes: int = 0
     tails: int = 0
     damage: list[dict[str, str | int]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+    duplicates: str = ""
     files: list[Written] = field(default_factory=list)
     digest: str = ""
-    folder: Path = Path()
+    folder: Path = field(default_factory=Path, compare=False)
+    bytes_new: int = field(default=0, compare=False)
+    files_new: int = field(default=0, compare=False)
+    unchanged: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON-able data, without the folder: a moved study keeps a true manifest."""
         data = asdict(self)
-        del data["folder"]
+        for passing in ("folder", "bytes_new", "files_new", "unchanged"):
+            del data[passing]
         return {"schema": 1, **data}
 
     def close(self) -> None:
@@ -85,53 +99,26 @@ class Manifest:
         data = json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape")
         atomic.replace(self.folder / MANIFEST, data + b"\n")
 
+    def met(self, reports: Sequence[Report]) -> None:
+        """Take over what reading the files met."""
+        self.files_read = len(reports)
+        self.bytes_read = sum(report.size for report in reports)
+        self.records = sum(report.records for report in reports)
+        self.tails = sum(report.tail > 0 for report in reports)
+        damaged = [(report.path, stretch) for report in reports for stretch in report.damage]
+        self.dropped_bytes = sum(stretch.length for _, stretch in damaged)
+        self.damage = [
+            {"file": path, "offset": stretch.offset, "bytes": stretch.length, "why": stretch.why}
+            for path, stretch in damaged
+        ]
+
     @staticmethod
     def load(folder: Path) -> Manifest | None:
         """Read the manifest of a folder of tables, or None if there is none."""
         try:
             data = json.loads((folder / MANIFEST).read_bytes())
-        except (OSError, ValueError):
+            known = {name: value for name, value in data.items() if name in Manifest.__dataclass_fields__}
+            known["files"] = [Written(**file) for file in known.get("files", ())]
+            return Manifest(**known, folder=folder)
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
-        known = {name: value for name, value in data.items() if name in Manifest.__dataclass_fields__}
-        known["files"] = [Written(**file) for file in known.get("files", ())]
-        return Manifest(**known, folder=folder)
-
-
-def begin(corpus: Corpus, tags: list[str], folder: Path) -> Manifest:
-    """Return the manifest of what was read; the files are added as they are written.
-
-    Parameters
-    ----------
-    corpus
-        Everything that was read.
-    tags
-        The tags that go into the tables.
-    folder
-        Where the tables go.
-    """
-    reports = corpus.reports
-    read = int(np.count_nonzero(corpus.count))
-    return Manifest(
-        name=corpus.name,
-        generation=corpus.generation,
-        points=len(corpus.points),
-        expected=len(corpus.runs),
-        read=read,
-        missing=len(corpus.runs) - read,
-        finished=int(np.count_nonzero(corpus.finished)),
-        files_read=len(reports),
-        bytes_read=sum(report.size for report in reports),
-        records=sum(report.records for report in reports),
-        scalars=len(corpus.columns),
-        superseded=corpus.superseded,
-        uncovered=corpus.uncovered,
-        dropped_bytes=sum(damage.length for report in reports for damage in report.damage),
-        tails=sum(report.tail > 0 for report in reports),
-        damage=[
-            {"file": report.path, "offset": damage.offset, "bytes": damage.length, "why": damage.why}
-            for report in reports
-            for damage in report.damage
-        ],
-        tags=tags,
-        folder=folder,
-    )

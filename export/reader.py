@@ -1,33 +1,29 @@
-"""One event file to columns: bytes → frames → (tag, step, wall time, value), with everything that was lost named.
+"""Event files to columns: bytes → records → (tag, step, wall time, value), with everything that was lost named.
 
-The three stages are separate so that a faster decoder can take the place of :func:`decode` and of nothing else.
+Files are read into one buffer, as many as it holds or as much of one as it holds, and closed at once. Each may be read
+from where the last reading ended.
 """
+# This module is about system calls and is written in their names.
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from export.tfrecord import Damage, Frames, frames
+from export.checksums import crc
+from export.decode import Decoded, Decoder, Float64, Int32, Int64
+from export.tfrecord import PADDING, Damage, Piece, frames
 
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
+BATCH = 3 << 20
+"""Bytes that are read before they are decoded; more would not stay in the caches, and fewer cost more calls."""
 
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
-
-SCALARS = "scalars"
-"""Name of TensorBoard's plugin for scalars, which tensor-valued summaries carry in their metadata."""
-
-_NUMBERS = frozenset("fiu")  # kinds of dtypes that are numbers
+CHECK = 16
+"""So many bytes before the place where a reading ended tell whether the file still begins with the same."""
 
 
 @dataclass
@@ -47,7 +43,7 @@ class Columns:
     value
         float64 (n,). A float32 is held exactly; an integer beyond 2⁵³ is rounded.
     single
-        Whether every value came as float32, so that four bytes hold it.
+        Whether four bytes hold every value.
     """
 
     tags: list[str]
@@ -60,32 +56,15 @@ class Columns:
     def __len__(self) -> int:
         return len(self.step)
 
-    def take(self, rows: Int64 | Bool) -> Columns:
-        """Return some of the rows."""
-        return Columns(self.tags, self.tag[rows], self.step[rows], self.wall[rows], self.value[rows], self.single)
-
     @staticmethod
-    def empty() -> Columns:
-        """Return columns of no rows."""
-        return Columns([], np.zeros(0, np.int32), _int64([]), _float64([]), _float64([]))
-
-    @staticmethod
-    def join(parts: Sequence[Columns]) -> Columns:
-        """Put columns end to end."""
-        if len(parts) == 1:
-            return parts[0]
-        codes: dict[str, int] = {}
-        tags = [
-            np.array([codes.setdefault(tag, len(codes)) for tag in part.tags], np.int32)[part.tag] for part in parts
-        ]
-        if not parts:
-            return Columns.empty()
+    def join(tags: list[str], parts: Sequence[Decoded]) -> Columns:
+        """Put what was decoded end to end."""
         return Columns(
-            list(codes),
-            np.concatenate(tags),
-            np.concatenate([part.step for part in parts]),
-            np.concatenate([part.wall for part in parts]),
-            np.concatenate([part.value for part in parts]),
+            tags,
+            np.concatenate([np.zeros(0, np.int32), *(part.tag for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.step for part in parts)]),
+            np.concatenate([np.zeros(0), *(part.wall for part in parts)]),
+            np.concatenate([np.zeros(0), *(part.value for part in parts)]),
             all(part.single for part in parts),
         )
 
@@ -106,8 +85,16 @@ class Report:
         Scalars among what they hold.
     damage
         Stretches that could not be read.
+    end
+        Bytes after which a later reading goes on.
     tail
         Bytes of an unfinished record at the end: the writer lives, or was killed.
+    check
+        Checksum of the last bytes before ``end``.
+    marks
+        (row, step): before that scalar stands a ``SessionLog START`` of that step.
+    unread
+        Whether the file could not be opened or read.
     """
 
     path: str
@@ -115,7 +102,136 @@ class Report:
     records: int = 0
     scalars: int = 0
     damage: list[Damage] = field(default_factory=list)
+    end: int = 0
     tail: int = 0
+    check: int = 0
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    unread: bool = False
+
+
+@dataclass
+class Batch:
+    """What a buffer held: rows, and which file they are of.
+
+    Parameters
+    ----------
+    rows
+        The scalars.
+    files
+        For each piece, the position of its file in what was asked for.
+    """
+
+    rows: Decoded
+    files: list[int]
+
+
+class Reader:
+    """Reads files in the order they are asked for.
+
+    Parameters
+    ----------
+    decoder
+        Turns records into columns.
+    size
+        Bytes read at a time; a single record may be longer.
+    """
+
+    def __init__(self, decoder: Decoder, size: int = BATCH) -> None:
+        self.decoder, self.size = decoder, size
+        self._room = np.zeros(size + PADDING, np.uint8)
+
+    def read(self, reports: Sequence[Report]) -> Iterator[Batch]:
+        """Read files from the ``end`` of their reports on, and bring the reports up to date.
+
+        Damage, an unfinished end and a file that cannot be opened are told in the report.
+        """
+        pieces: list[Piece] = []
+        files: list[int] = []
+        used = 0
+        for number, report in enumerate(reports):
+            try:
+                descriptor = os.open(report.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                _unread(report, error)
+                continue
+            try:
+                report.size = os.fstat(descriptor).st_size
+                wanted = report.size - report.end
+                if used + wanted > self.size and pieces:
+                    yield self._decode(pieces, files, reports)
+                    pieces, files, used = [], [], 0
+                if wanted > self.size:
+                    yield from self._windows(descriptor, number, reports)
+                    continue
+                got = self._fill(descriptor, used, wanted, report.end)
+            except OSError as error:
+                _unread(report, error)
+                continue
+            finally:
+                os.close(descriptor)
+            pieces.append(Piece(used, used + got))
+            files.append(number)
+            used += got
+        if pieces:
+            yield self._decode(pieces, files, reports)
+
+    def _windows(self, descriptor: int, number: int, reports: Sequence[Report]) -> Iterator[Batch]:
+        """Read a file that is larger than the buffer, a window after the other."""
+        report = reports[number]
+        kept, size = 0, report.size
+        at = report.end
+        while at < size:
+            if kept >= self.size // 2:  # one record, or one stretch of damage, fills the buffer
+                self._grow(kept)
+            got = self._fill(descriptor, kept, min(size - at, len(self._room) - PADDING - kept), at)
+            at = at + got if got else size
+            batch = self._decode([Piece(0, kept + got, at >= size)], [number], reports)
+            kept += got
+            done = kept - (at - report.end)
+            self._room[: kept - done] = self._room[done:kept].copy()
+            kept -= done
+            yield batch
+
+    def _grow(self, kept: int) -> None:
+        room = np.zeros(2 * len(self._room) + PADDING, np.uint8)
+        room[:kept] = self._room[:kept]
+        self._room = room
+
+    def _fill(self, descriptor: int, place: int, wanted: int, offset: int) -> int:
+        """Read into the buffer, and return how many bytes there were."""
+        view = memoryview(self._room)[place : place + wanted]  # type: ignore[arg-type]
+        got = 0
+        while got < wanted and (count := os.preadv(descriptor, [view[got:]], offset + got)):
+            got += count
+        return got
+
+    def _decode(self, pieces: list[Piece], files: list[int], reports: Sequence[Report]) -> Batch:
+        """Decode the buffer, and bring the reports of its files up to date."""
+        room = self._room
+        found = frames(room, pieces)
+        rows = self.decoder.decode(room, found, [reports[number].path for number in files])
+        shifts = [reports[number].end - piece.begin for number, piece in zip(files, pieces, strict=True)]
+        first = rows.first.tolist()
+        for place, row, step in rows.marks:
+            report = reports[files[place]]
+            report.marks.append((report.scalars + row - first[place], step))
+        for place, (offset, length, why) in sorted(rows.damage):
+            reports[files[place]].damage.append(Damage(offset + shifts[place], length, why))
+        records = rows.records.tolist()
+        for index, (number, piece) in enumerate(zip(files, pieces, strict=True)):
+            report, end = reports[number], found.ends[index]
+            report.records += records[index]
+            report.scalars += first[index + 1] - first[index]
+            report.end = end + shifts[index]
+            if end > piece.begin:
+                report.check = crc(room[max(piece.begin, end - CHECK) : end].tobytes())
+            report.tail = piece.end - end if piece.final else 0
+        return Batch(rows, files)
+
+
+def _unread(report: Report, error: OSError) -> None:
+    report.unread = True
+    report.damage.append(Damage(report.end, 0, f"the file cannot be read: {error.strerror}"))
 
 
 @dataclass
@@ -138,105 +254,22 @@ class EventFile:
     report: Report
 
 
-def read_events(path: Path) -> EventFile:
-    """Read an event file. Damage, an unfinished end and a file that cannot be opened are told in the report."""
+def read_events(path: Path | str, decoder: Decoder | None = None, size: int = BATCH) -> EventFile:
+    """Read one event file, whole. Damage, an unfinished end, and that it cannot be opened, are told in the report."""
+    decoder = decoder or Decoder()
+    report = Report(str(path))
+    parts = [batch.rows for batch in Reader(decoder, size).read([report])]
+    marks = np.array(report.marks, np.int64).reshape(-1, 2)
+    return EventFile(Columns.join(decoder.tags, parts), marks[:, 0], marks[:, 1], report)
+
+
+def same_beginning(path: str, end: int, check: int) -> bool:
+    """Say whether a file still has the same last bytes before ``end``."""
+    if not end:
+        return True
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        why = f"the file cannot be read: {error.strerror}"
-        return EventFile(Columns.empty(), _int64([]), _int64([]), Report(str(path), damage=[Damage(0, 0, why)]))
-    found = frames(data)
-    file = decode(data, found)
-    file.report.path, file.report.tail = str(path), found.tail
-    file.report.damage = sorted([*file.report.damage, *found.damage])
-    return file
-
-
-def decode(data: bytes, found: Frames) -> EventFile:
-    """Decode the events in the frames of a file."""
-    event_type, start = _messages()
-    codes: dict[str, int] = {}
-    plugins: dict[str, str] = {}
-    tag: list[int] = []
-    step: list[int] = []
-    wall: list[float] = []
-    value: list[float] = []
-    marks: list[tuple[int, int]] = []
-    damage: list[Damage] = []
-    single = True
-    for begin, length in zip(found.starts.tolist(), found.lengths.tolist(), strict=True):
-        try:
-            event = event_type.FromString(data[begin : begin + length])
-        except Exception as error:  # noqa: BLE001  (protobuf raises its implementation's own classes)
-            damage.append(Damage(begin, length, f"a record is not an event ({type(error).__name__})"))
-            continue
-        if event.HasField("session_log") and event.session_log.status == start:
-            marks.append((len(tag), event.step))
-        elif event.HasField("summary"):
-            for item in event.summary.value:
-                try:
-                    number = _number(item, plugins)
-                except ValueError as error:
-                    damage.append(Damage(begin, length, str(error)))
-                    continue
-                if number is None:
-                    continue
-                tag.append(codes.setdefault(item.tag, len(codes)))
-                step.append(event.step)
-                wall.append(event.wall_time)
-                value.append(number)
-                single = single and not item.HasField("tensor")
-    columns = Columns(list(codes), np.array(tag, np.int32), _int64(step), _float64(wall), _float64(value), single)
-    if not single:
-        with np.errstate(over="ignore"):
-            single = bool(np.array_equal(columns.value, columns.value.astype(np.float32), equal_nan=True))
-        columns.single = single
-    report = Report("", len(data), len(found.starts), len(columns), damage)
-    return EventFile(columns, _int64([row for row, _ in marks]), _int64([at for _, at in marks]), report)
-
-
-def _number(item: Any, plugins: dict[str, str]) -> float | None:
-    """Return the scalar that a summary's value holds, or None where it holds something else.
-
-    A tensor counts where the metadata of its tag names the scalars plugin, or names none and it has one number.
-    Writers may give a tag's metadata with its first value only.
-
-    Raises
-    ------
-    ValueError
-        If it says that it is a scalar, and cannot be read as one.
-    """
-    kind = item.WhichOneof("value")
-    if kind == "simple_value":
-        return float(item.simple_value)
-    if kind != "tensor":
-        return None
-    plugin = plugins[item.tag] = item.metadata.plugin_data.plugin_name or plugins.get(item.tag, "")
-    if plugin not in ("", SCALARS):
-        return None
-    from tensorboard.util.tensor_util import make_ndarray
-
-    try:
-        array = np.asarray(make_ndarray(item.tensor))
-    except (TypeError, ValueError) as error:
-        if plugin == SCALARS:
-            raise ValueError(f"a scalar of {item.tag!r} has a type that cannot be read ({error})") from error
-        return None
-    if array.size != 1 or array.dtype.kind not in (_NUMBERS | {"b"} if plugin else _NUMBERS):
-        return None
-    return float(array.reshape(()))
-
-
-@cache
-def _messages() -> tuple[type[Event], int]:
-    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-    return Event, int(SessionLog.START)
-
-
-def _int64(items: Sequence[int]) -> Int64:
-    return np.array(items, np.int64)
-
-
-def _float64(items: Sequence[float]) -> Float64:
-    return np.array(items, np.float64)
+        with open(path, "rb") as file:
+            file.seek(max(0, end - CHECK))
+            return crc(file.read(min(CHECK, end))) == check
+    except OSError:
+        return False

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export import intervals
-from export.corpus import Corpus
+from export import arrow, intervals
+from export.attempts import Int64
 from export.describe import Dictionary
-from export.reader import Int64
+from export.scalars import Chunk
 from orchestrator.errors import UserError, nearest
 
 Float64 = npt.NDArray[np.float64]
@@ -82,6 +82,17 @@ class Verdicts:
         The first step whose error is.
     """
 
+    @staticmethod
+    def none(runs: int) -> Verdicts:
+        """Return the verdicts of runs without rows."""
+        nothing = np.zeros(0, np.int64)
+        return best(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0), runs, Criterion("", "", 0.0))
+
+    def put(self, runs: Int64, other: Verdicts) -> None:
+        """Replace the verdicts of some runs."""
+        for name, values in vars(other).items():
+            getattr(self, name)[runs] = values
+
     step: Int64
     select: Float64
     error: Float64
@@ -90,20 +101,33 @@ class Verdicts:
     solved_at: Int64
 
 
-def judge(corpus: Corpus, criterion: Criterion) -> Verdicts:
-    """Judge every run of a corpus.
+def check(criterion: Criterion, tags: Sequence[str]) -> None:
+    """Check that a criterion's tags are there.
 
     Raises
     ------
     UserError
-        If runs have finished with rows, and none has logged one of the criterion's tags.
+        If one is not.
     """
-    columns = corpus.columns
     for tag in (criterion.select, criterion.error):
-        if np.any(corpus.finished & (corpus.count > 0)) and tag not in columns.tags:
-            raise UserError(f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, columns.tags)}")
-    run, step, values = _rows(corpus, criterion)
-    return best(run, step, *values, len(corpus.runs), criterion)
+        if tag not in tags:
+            raise UserError(f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, tags)}")
+
+
+def judge(chunk: Chunk, tags: Sequence[str], criterion: Criterion) -> Verdicts:
+    """Judge the points of a chunk.
+
+    Parameters
+    ----------
+    chunk
+        All rows of some points.
+    tags
+        All tags; a chunk numbers them in this order.
+    criterion
+        How to judge.
+    """
+    point, step, values = _rows(chunk, tags, criterion)
+    return best(point, step, *values, chunk.high - chunk.low, criterion)
 
 
 def best(
@@ -188,13 +212,12 @@ def summarise(by: Sequence[Dictionary], run: Int64, finished: Bool, verdicts: Ve
     heads = order[edges]
     rows = [_statistics(members, finished, verdicts) for members in groups]
     table = {column.name: column.at(heads) for column in by}
-    table |= {name: pa.array([row[name] for row in rows], kind) for name, kind in _fields(pa)}
-    return pa.table(table)
-
-
-def _fields(pa: Any) -> list[tuple[str, Any]]:
-    names = [name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)]
-    return [(name, pa.int64()) for name in ("runs", "n", "solved")] + [(name, pa.float64()) for name in names]
+    for name in ("runs", "n", "solved"):
+        table[name] = arrow.numbers(np.array([row[name] for row in rows], np.int64))
+    for name in (name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)):
+        numbers = np.array([row[name] for row in rows], np.float64)
+        table[name] = arrow.numbers(numbers, ~np.isnan(numbers))
+    return pa.Table.from_arrays(list(table.values()), names=list(table))
 
 
 def _names(quantity: str) -> list[str]:
@@ -204,7 +227,7 @@ def _names(quantity: str) -> list[str]:
     return [*kinds, f"{quantity}_median", f"{quantity}_max"]
 
 
-def _statistics(members: Int64, finished: Bool, verdicts: Verdicts) -> dict[str, float | int | None]:
+def _statistics(members: Int64, finished: Bool, verdicts: Verdicts) -> dict[str, float]:
     done = members[finished[members]]
     solved = done[verdicts.solved[done]]
     steps = verdicts.solved_at[solved].astype(np.float64)
@@ -220,8 +243,8 @@ def _statistics(members: Int64, finished: Bool, verdicts: Verdicts) -> dict[str,
         *_middle_and_most(errors),
     ]
     names = [name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)]
-    row: dict[str, float | int | None] = {"runs": len(members), "n": len(done), "solved": len(solved)}
-    return row | {name: None if np.isnan(x) else float(x) for name, x in zip(names, numbers, strict=True)}
+    row: dict[str, float] = {"runs": len(members), "n": len(done), "solved": len(solved)}
+    return row | dict(zip(names, map(float, numbers), strict=True))
 
 
 def _middle_and_most(values: Float64) -> tuple[float, float]:
@@ -237,14 +260,17 @@ def _first(run: Int64, wanted: Bool, otherwise: Int64, runs: int) -> Int64:
     return np.asarray(first[:runs])
 
 
-def _rows(corpus: Corpus, criterion: Criterion) -> tuple[Int64, Int64, tuple[Float64, Float64, Float64]]:
-    """Return the rows of all runs: the steps that have a selecting or a judged error, with the three values at each."""
-    columns = corpus.columns
-    codes = {tag: code for code, tag in enumerate(columns.tags)}
-    steps, rank = np.unique(columns.step, return_inverse=True)
-    keys = corpus.run_of_rows() * max(len(steps), 1) + rank  # one number per (run, step), in the order of the pairs
-    main = np.isin(columns.tag, [codes[tag] for tag in (criterion.select, criterion.error) if tag in codes])
-    kept = np.unique(keys[main])
+def _rows(
+    chunk: Chunk, tags: Sequence[str], criterion: Criterion
+) -> tuple[Int64, Int64, tuple[Float64, Float64, Float64]]:
+    """Return the rows of all points: steps that have a selecting or a judged error, with the three values at each."""
+    codes = {tag: code for code, tag in enumerate(tags)}
+    sparse = [code for tag, code in codes.items() if any(fnmatchcase(tag, pattern) for pattern in criterion.sparsity)]
+    main = [codes.get(tag, -1) for tag in (criterion.select, criterion.error)]
+    chunk = chunk.take(np.isin(chunk.tag, [*main, *sparse]))
+    steps, rank = np.unique(chunk.step, return_inverse=True)
+    keys = (chunk.point - chunk.low) * max(len(steps), 1) + rank  # one number per (point, step), in their order
+    kept = np.unique(keys[np.isin(chunk.tag, main)])
 
     def values(wanted: Bool, combine: np.ufunc | None) -> Float64:
         rows = np.flatnonzero(wanted)
@@ -252,12 +278,11 @@ def _rows(corpus: Corpus, criterion: Criterion) -> tuple[Int64, Int64, tuple[Flo
         at = np.searchsorted(kept, keys[rows])
         result = np.full(len(kept), np.nan)
         if combine is None:
-            result[at] = columns.value[rows]  # of several values at one step the last one stays
+            result[at] = chunk.value[rows]  # of several values at one step the last one stays
         else:
-            combine.at(result, at, columns.value[rows])
+            combine.at(result, at, chunk.value[rows])
         return result
 
-    sparse = [code for tag, code in codes.items() if any(fnmatchcase(tag, pattern) for pattern in criterion.sparsity)]
-    select, error = (values(columns.tag == codes.get(tag, -1), None) for tag in (criterion.select, criterion.error))
-    sparsity = values(np.isin(columns.tag, sparse), np.fmax)
+    select, error = (values(chunk.tag == code, None) for code in main)
+    sparsity = values(np.isin(chunk.tag, sparse), np.fmax)
     return kept // max(len(steps), 1), steps[kept % max(len(steps), 1)], (select, error, sparsity)

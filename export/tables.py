@@ -8,50 +8,89 @@
 ``manifest.json``         what was expected, read, dropped and written
 ========================  ==============================================================================================
 
-Rows are in grid order, then by tag, then by step. A run that stands at several points has its rows once per point.
-Where several scalars of a run share tag and step, the wide table has the one that was written last. ``wall_time`` is
-in seconds since 1970; of a wide row's scalars it is the latest. :mod:`export.describe` names the columns.
+docs/export.md describes every column and policy. Rows are in grid order, then by tag, then by step. A run that stands
+at several points has its rows once per point. ``export-cache/`` beside the tables is what makes the next export read
+only what is new; it may be deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Container, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from export import describe, summary
-from export.corpus import Corpus, Progress, read_folder, read_study
-from export.describe import Dictionary
-from export.formats import FORMATS, write
-from export.manifest import Manifest, begin
-from export.reader import Bool, Int64
+from export import arrow, corpus, layouts, store, summary
+from export.attempts import Bool, Int64
+from export.corpus import Corpus
+from export.formats import FORMATS, Table, streaming, write, writing
+from export.layouts import LAYOUTS, SCHEMA, Layout
+from export.manifest import MANIFEST, Manifest
+from export.scalars import DUPLICATES, Chunk, Gathered, Watch, gather
 from export.summary import Criterion, Verdicts
 from orchestrator.errors import UserError, nearest
 from orchestrator.study import atomic
 
 if TYPE_CHECKING:
+    from orchestrator.points import Points
     from orchestrator.study.study import Study
 
 RUNS = "runs.csv"
 SUMMARY = "summary.csv"
 
-CHUNK = 200_000
-"""Rows that are turned into Arrow arrays at a time."""
+CACHE = "export-cache"
+"""Folder beside the tables that holds what was read; see :mod:`export.store`."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What goes into the long and the wide table.
+
+    Parameters
+    ----------
+    tags
+        Patterns of tags (``metric/*``; a star also matches slashes).
+    every
+        Keep every so many rows of a series, beginning with the first.
+    last
+        Keep the last row of each series alone.
+    duplicates
+        Of :data:`export.scalars.DUPLICATES`. The wide table has the last one always.
+    where
+        How the runs were chosen, for the manifest.
+    """
+
+    tags: tuple[str, ...] = ("*",)
+    every: int = 1
+    last: bool = False
+    duplicates: str = "last"
+    where: tuple[str, ...] = ()
+
+    def __call__(self, chunk: Chunk, wanted: Bool) -> Chunk:
+        """Return the rows of a chunk that are selected."""
+        chunk = chunk.of_tags(wanted).thinned(self.every)
+        return chunk.last() if self.last else chunk
 
 
 def export_study(
     study: Study,
     *,
-    layouts: Sequence[str] = ("long", "wide"),
+    layouts: Sequence[str] = LAYOUTS,
     formats: Sequence[str] = ("csv.gz", "parquet"),
     tags: Sequence[str] | None = None,
+    where: Sequence[str] = (),
     every: int | None = None,
-    out: Path | None = None,
+    last: bool = False,
+    duplicates: str | None = None,
+    out: Path | BinaryIO | None = None,
     alive: Container[str] | None = None,
-    progress: Progress | None = None,
+    progress: Watch | None = None,
 ) -> Manifest:
     """Write the tables of a study's newest generation.
 
@@ -65,214 +104,338 @@ def export_study(
         Of :data:`export.formats.FORMATS`.
     tags
         Patterns of tags (``metric/*``; a star also matches slashes); the grid's, if not given.
+    where
+        Only runs that pass these filters; see :func:`orchestrator.filters.select`.
     every
         Keep every so many rows of a series, beginning with the first; the grid's, if not given.
+    last
+        Keep the last row of each series alone.
+    duplicates
+        ``"last"`` (if not given): one row per run, tag and step, the one that was written last. ``"all"``.
     out
-        The folder; the study's ``tables/``, if not given.
-    alive, progress
-        See :func:`export.corpus.read_study`.
+        The folder; the study's ``tables/``, if not given. Or an open file, for one table of one format.
+    alive
+        See :func:`export.corpus.of_study`.
+    progress
+        Told of progress.
 
     Raises
     ------
     UserError
-        For unknown layouts and formats, and where nothing was submitted, the folder cannot be written, or the
-        summary's tags do not exist.
+        For unknown layouts and formats, and where nothing was submitted, no run passes, the folder cannot be written,
+        or the summary's tags do not exist.
     """
-    _check(layouts, formats)
-    corpus = read_study(study, alive=alive, progress=progress)
-    generation = study.generation(corpus.generation)
-    section = (generation.info.get("export") if generation else None) or {}
-    return _export(
-        corpus,
-        layouts,
-        formats,
-        tags if tags is not None else section.get("tags") or ["*"],
+    _check(layouts, formats, duplicates, out)
+    described = corpus.of_study(study, alive=alive)
+    generation = study.generation(described.generation)
+    assert generation is not None
+    described = choose(described, generation.points, where)
+    section = generation.info.get("export") or {}
+    selection = Selection(
+        tuple(section.get("tags") or ["*"]) if tags is None else tuple(tags),
         every or section.get("every") or 1,
-        Criterion.of(section.get("summary")),
-        Path(out) if out else study.tables,
+        last,
+        duplicates or "last",
+        tuple(where),
     )
+    criterion = Criterion.of(section.get("summary"))
+    return _export(described, layouts, formats, selection, criterion, study.tables if out is None else out, progress)
 
 
 def export_logdir(
     path: str | Path,
     *,
-    layouts: Sequence[str] = ("long", "wide"),
+    layouts: Sequence[str] = LAYOUTS,
     formats: Sequence[str] = ("csv.gz", "parquet"),
     tags: Sequence[str] | None = None,
+    where: Sequence[str] = (),
     every: int | None = None,
-    out: Path | None = None,
+    last: bool = False,
+    duplicates: str | None = None,
+    out: Path | BinaryIO | None = None,
     criterion: Criterion | None = None,
-    progress: Progress | None = None,
+    progress: Watch | None = None,
 ) -> Manifest:
     """Write the tables of any folder of TensorBoard event files; each folder in it that has some is a run.
 
-    Parameters are those of :func:`export_study`; ``out`` is ``tables`` in the current folder if not given. With a
-    criterion, ``runs.csv`` has a verdict for each run.
+    Parameters are those of :func:`export_study`; ``out`` is ``tables`` in the current folder if not given, and
+    duplicates all stay. A filter of ``where`` is ``run=PATTERN``. With a criterion, ``runs.csv`` has a verdict for each
+    run.
 
     Raises
     ------
     UserError
         As :func:`export_study`, and where there are no event files.
     """
-    _check(layouts, formats)
-    corpus = read_folder(Path(path), progress=progress)
-    return _export(
-        corpus, layouts, formats, ["*"] if tags is None else tags, every or 1, criterion, Path(out or "tables")
-    )
+    _check(layouts, formats, duplicates, out)
+    described = choose(corpus.of_folder(Path(path)), None, where)
+    selection = Selection(("*",) if tags is None else tuple(tags), every or 1, last, duplicates or "all", tuple(where))
+    return _export(described, layouts, formats, selection, criterion, Path("tables") if out is None else out, progress)
 
 
-def _check(layouts: Sequence[str], formats: Sequence[str]) -> None:
-    for given, known, what in ((layouts, LAYOUTS, "layout"), (formats, FORMATS, "format")):
+def choose(described: Corpus, points: Points | None, where: Sequence[str]) -> Corpus:
+    """Return the points of a corpus that some filters let pass.
+
+    Parameters
+    ----------
+    described
+        The corpus.
+    points
+        Its points, where it is a study's: see :func:`orchestrator.filters.select`. Runs of a folder are chosen by
+        ``run=PATTERN``.
+    where
+        The filters.
+
+    Raises
+    ------
+    UserError
+        If a filter cannot be read, or no run is left.
+    """
+    if not where:
+        return described
+    if points is not None:
+        from orchestrator.filters import select
+
+        return described.select(select(points, list(where)))
+    chosen = list(range(len(described.runs)))
+    for text in where:
+        key, equals, patterns = text.partition("=")
+        if key != "run" or not equals:
+            raise UserError(f"{text}: runs of a folder are chosen by their names, run=PATTERN")
+        wanted = patterns.split(",")
+        chosen = [run for run in chosen if any(fnmatchcase(described.runs[run], one) for one in wanted)]
+    if not chosen:
+        raise UserError(f"{' '.join(where)}: no run is left of {len(described.runs)}, {described.runs[0]!r} being one")
+    return described.select(chosen)
+
+
+def _check(chosen: Sequence[str], formats: Sequence[str], duplicates: str | None, out: Path | BinaryIO | None) -> None:
+    for given, known, what in ((chosen, LAYOUTS, "layout"), (formats, FORMATS, "format")):
         for name in given:
             if name not in known:
                 raise UserError(f"{name!r} is no {what} of tables: {', '.join(known)} are.{nearest(name, known)}")
+    if duplicates not in (None, *DUPLICATES):
+        raise UserError(f"{duplicates!r} says not what becomes of duplicates: {' or '.join(DUPLICATES)} does")
+    if not (out is None or isinstance(out, Path)) and (len(chosen), len(formats)) != (1, 1):
+        raise UserError("a pipe takes one table of one format: name a layout and a format")
 
 
 def _export(
-    corpus: Corpus,
-    layouts: Sequence[str],
+    described: Corpus,
+    chosen: Sequence[str],
     formats: Sequence[str],
-    tags: Sequence[str],
-    every: int,
+    selection: Selection,
     criterion: Criterion | None,
-    out: Path,
+    out: Path | BinaryIO,
+    watch: Watch | None,
 ) -> Manifest:
-    verdicts = summary.judge(corpus, criterion) if criterion else None
-    kept = corpus.select(_matching(corpus, tags) & _thinned(corpus, every))
-    manifest = begin(corpus, [corpus.columns.tags[code] for code in np.unique(kept.columns.tag)], out)
     try:
+        if not isinstance(out, Path):
+            return _stream(described, chosen[0], formats[0], selection, out, watch)
+        cache = out / CACHE
         atomic.make_folder(out.absolute())
-        for layout in layouts:
-            for form in formats:
-                schema, batches = LAYOUTS[layout](kept)
-                manifest.files.append(write(out / f"{layout}.{form}", schema, batches, form))
-        table = _runs(corpus, verdicts)
-        manifest.files.append(write(out / RUNS, table.schema, [table], "csv"))
-        if verdicts is not None:
-            table = summary.summarise(
-                summary.group_columns(corpus.labels), corpus.points, corpus.finished & (corpus.count > 0), verdicts
-            )
-            manifest.files.append(write(out / SUMMARY, table.schema, [table], "csv"))
-        manifest.close()
+        for last_try in (False, True):
+            gathered = gather(described, cache, watch=watch)
+            try:
+                return _files(gathered, chosen, formats, selection, criterion, out)
+            except store.GoneError:
+                if last_try:
+                    raise
+                (cache / store.INDEX).unlink(missing_ok=True)
+        raise AssertionError
     except OSError as error:
         raise UserError(f"the tables cannot be written to {out}: {error.strerror or error}") from error
+
+
+def _stream(
+    described: Corpus, name: str, form: str, selection: Selection, out: BinaryIO, watch: Watch | None
+) -> Manifest:
+    """Write one table to an open file; what was read is kept nowhere."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="orch-export-") as folder:
+        gathered = gather(described, Path(folder), watch=watch, keep=False)
+        wanted = _matching(gathered.tags, selection.tags)
+        manifest = _begin(gathered, selection)
+        layout = _layout(name, gathered, wanted)
+        with streaming(out, layout.schema, form) as table:
+            _pass(gathered, selection, wanted, manifest, [(layout, [table])])
+    assert table.result is not None
+    manifest.files.append(table.result)
     return manifest
 
 
-def _matching(corpus: Corpus, patterns: Sequence[str]) -> Bool:
-    wanted = [any(fnmatchcase(tag, pattern) for pattern in patterns) for tag in corpus.columns.tags]
-    return np.asarray(np.array(wanted, bool)[corpus.columns.tag], bool)
-
-
-def _thinned(corpus: Corpus, every: int) -> Bool:
-    rows = np.arange(len(corpus.columns))
-    series = corpus.run_of_rows() * max(len(corpus.columns.tags), 1) + corpus.columns.tag
-    begins = np.append(True, np.diff(series) != 0)[: len(rows)]
-    first = np.maximum.accumulate(np.where(begins, rows, 0))
-    return np.asarray((rows - first) % every == 0, bool)
-
-
-def _chunks(corpus: Corpus) -> Iterator[tuple[Int64, Int64, Int64]]:
-    """Cut the points into chunks: (points, the point of each row, the corpus' row of each row)."""
-    count = corpus.count[corpus.points]
-    if not len(count):
-        return
-    edges = np.flatnonzero(np.diff(np.maximum(np.cumsum(count) - 1, 0) // CHUNK, prepend=-1))
-    for low, high in zip(edges, [*edges[1:], len(count)], strict=True):
-        points = np.arange(low, high)
-        of_rows = np.repeat(points, count[low:high])
-        first = np.cumsum(count[low:high]) - count[low:high]
-        within = np.arange(len(of_rows)) - np.repeat(first, count[low:high])
-        yield points, of_rows, corpus.start[corpus.points[of_rows]] + within
-
-
-def _head(corpus: Corpus, points: Int64, of_rows: Int64) -> dict[str, Any]:
-    """Return the columns that say which run a row belongs to."""
-    names = [corpus.runs[run] for run in corpus.points[points]]
-    local = np.searchsorted(points, of_rows)
-    columns = {"run": Dictionary("run", local, names).at(np.arange(len(local)))}
-    columns |= {column.name: column.at(of_rows) for column in (*corpus.labels, *corpus.parameters)}
-    columns |= {fact.name: fact.at(corpus.points[of_rows]) for fact in corpus.facts if fact.name == "code"}
-    return columns
-
-
-def _long(corpus: Corpus) -> tuple[Any, Iterator[Any]]:
-    import pyarrow as pa
-
-    value = np.float32 if corpus.columns.single else np.float64
-    tags = Dictionary("tag", corpus.columns.tag.astype(np.int64), corpus.columns.tags)
-
-    def table(points: Int64, of_rows: Int64, rows: Int64) -> Any:
-        return pa.table(
-            {
-                **_head(corpus, points, of_rows),
-                "attempt": pa.array(corpus.attempt[rows]),
-                "tag": tags.at(rows),
-                "step": pa.array(corpus.columns.step[rows]),
-                "wall_time": pa.array(corpus.columns.wall[rows]),
-                "value": pa.array(corpus.columns.value[rows].astype(value)),
-            }
+def _files(
+    gathered: Gathered,
+    chosen: Sequence[str],
+    formats: Sequence[str],
+    selection: Selection,
+    criterion: Criterion | None,
+    out: Path,
+) -> Manifest:
+    """Write all tables into a folder, unless those that are there are of the very same."""
+    described = gathered.corpus
+    options = {
+        "layouts": list(chosen), "formats": list(formats), "selection": asdict(selection),
+        "criterion": asdict(criterion) if criterion else None,
+    }  # fmt: skip
+    seen = _digest(gathered, options)
+    old = _unchanged(gathered, seen, out)
+    if old is not None:
+        return old
+    gathered.index.exports = {}
+    wanted = _matching(gathered.tags, selection.tags)
+    manifest = _begin(gathered, selection)
+    manifest.folder = out
+    if criterion is not None and described.finished[described.of_run[gathered.filled]].any():
+        summary.check(criterion, gathered.tags)
+    with ExitStack() as stack:
+        sinks = []
+        for name in chosen:
+            layout = _layout(name, gathered, wanted)
+            tables = [stack.enter_context(writing(out / f"{name}.{form}", layout.schema, form)) for form in formats]
+            sinks.append((layout, tables))
+        points = _pass(gathered, selection, wanted, manifest, sinks, criterion)
+    manifest.files += [table.result for _, tables in sinks for table in tables if table.result is not None]
+    table = _runs(described, points)
+    manifest.files.append(write(out / RUNS, table.schema, [table], "csv"))
+    if points.verdicts is not None:
+        table = summary.summarise(
+            summary.group_columns(described.labels),
+            described.points,
+            described.finished & (points.count > 0),
+            points.verdicts,
         )
+        manifest.files.append(write(out / SUMMARY, table.schema, [table], "csv"))
+    manifest.close()
+    names = [*(file.name for file in manifest.files), MANIFEST]
+    gathered.index.exports = {"seen": seen, "files": {name: store.file_state(str(out / name)) for name in names}}
+    store.save(gathered.folder, gathered.index)
+    return manifest
 
-    nothing = np.zeros(0, np.int64)
-    return table(nothing, nothing, nothing).schema, (table(*chunk) for chunk in _chunks(corpus))
+
+def _digest(gathered: Gathered, options: dict[str, Any]) -> str:
+    """Return a digest of all that decides what the tables say."""
+    described = gathered.corpus
+    facts = hashlib.blake2b(digest_size=16)
+    facts.update(json.dumps([SCHEMA, store.VERSION, described.name, described.generation, options]).encode())
+    states = [[entry.report.path, entry.report.size, entry.mtime, entry.inode] for entry in gathered.entries]
+    covers = [[cover.step, cover.live] for cover in described.covers]
+    facts.update(json.dumps([states, covers, described.runs], ensure_ascii=True).encode())
+    for column in (*described.labels, *described.parameters, *described.facts):
+        facts.update(json.dumps([column.name, list(column.values)], default=str).encode())
+        facts.update(column.codes.tobytes())
+    facts.update(described.finished.tobytes())
+    return facts.hexdigest()
 
 
-def _wide(corpus: Corpus) -> tuple[Any, Iterator[Any]]:
+def _unchanged(gathered: Gathered, seen: str, out: Path) -> Manifest | None:
+    """Return the manifest of the tables that are there, if nothing has changed since they were written."""
+    last = gathered.index.exports
+    if last.get("seen") != seen:
+        return None
+    if any(list(store.file_state(str(out / name)) or ()) != state for name, state in last["files"].items()):
+        return None
+    manifest = Manifest.load(out)
+    if manifest is not None:
+        manifest.unchanged = True
+    return manifest
+
+
+def _matching(tags: Sequence[str], patterns: Sequence[str]) -> Bool:
+    return np.array([any(fnmatchcase(tag, pattern) for pattern in patterns) for tag in tags], bool)
+
+
+def _layout(name: str, gathered: Gathered, wanted: Bool) -> Layout:
+    if name == "long":
+        return layouts.long(gathered.corpus, gathered.tags, single=gathered.single)
+    return layouts.wide(gathered.corpus, gathered.tags, single=gathered.single, shown=wanted)
+
+
+def _begin(gathered: Gathered, selection: Selection) -> Manifest:
+    described = gathered.corpus
+    manifest = Manifest(
+        name=described.name,
+        generation=described.generation,
+        points=len(described.points),
+        expected=len(described.runs),
+        finished=int(np.count_nonzero(described.finished)),
+        where=list(selection.where),
+        duplicates=selection.duplicates,
+        bytes_new=gathered.bytes_read,
+        files_new=gathered.files_changed,
+    )
+    manifest.met(gathered.reports)
+    return manifest
+
+
+@dataclass
+class _Points:
+    """What is known of each run when all rows went by: arrays of (runs,)."""
+
+    count: Int64
+    last: Int64
+    verdicts: Verdicts | None
+
+
+def _pass(
+    gathered: Gathered,
+    selection: Selection,
+    wanted: Bool,
+    manifest: Manifest,
+    sinks: Sequence[tuple[Layout, Sequence[Table]]],
+    criterion: Criterion | None = None,
+) -> _Points:
+    """Let all rows go by once: into the tables, and past the judge."""
+    described = gathered.corpus
+    runs = len(described.runs)
+    result = _Points(np.zeros(runs, np.int64), np.full(runs, -1), Verdicts.none(runs) if criterion else None)
+    shown = np.zeros(len(gathered.tags), bool)
+    left_out = np.zeros((runs, 3), np.int64)
+    for chunk in gathered.chunks():
+        of = described.points[chunk.low : chunk.high]
+        everything = len(chunk.step)
+        before = np.bincount(chunk.point - chunk.low, minlength=len(of))
+        if selection.duplicates == "last":
+            chunk = chunk.latest()  # noqa: PLW2901
+        count = np.bincount(chunk.point - chunk.low, minlength=len(of)) if len(chunk.step) < everything else before
+        last = np.full(len(of), -1)
+        np.maximum.at(last, chunk.point - chunk.low, chunk.step)
+        result.count[of], result.last[of] = count, last
+        left_out[of] = np.stack([chunk.superseded, chunk.uncovered, before - count], axis=1)
+        if criterion is not None and result.verdicts is not None:
+            result.verdicts.put(of, summary.judge(chunk, gathered.tags, criterion))
+        kept = selection(chunk, wanted)
+        shown[kept.tag] = True
+        for layout, tables in sinks:
+            table = layout.table(kept)
+            for sink in tables:
+                sink.add(table)
+    manifest.scalars = int(result.count.sum())
+    manifest.superseded, manifest.uncovered, manifest.repeated = left_out.sum(axis=0).tolist()
+    manifest.read = int(np.count_nonzero(result.count))
+    manifest.missing = manifest.expected - manifest.read
+    manifest.tags = [tag for tag, there in zip(gathered.tags, shown.tolist(), strict=True) if there]
+    return result
+
+
+def _runs(described: Corpus, found: _Points) -> Any:
     import pyarrow as pa
 
-    value = np.float32 if corpus.columns.single else np.float64
-    codes = np.unique(corpus.columns.tag)
-    tags = [corpus.columns.tags[code] for code in codes]
-
-    def table(points: Int64, of_rows: Int64, rows: Int64) -> Any:
-        steps, rank = np.unique(corpus.columns.step[rows], return_inverse=True)
-        keys, at = np.unique(of_rows * max(len(steps), 1) + rank, return_inverse=True)
-        lines = len(keys)
-        attempt = np.zeros(lines, np.int64)
-        wall = np.full(lines, -np.inf)
-        np.maximum.at(attempt, at, corpus.attempt[rows])
-        np.maximum.at(wall, at, corpus.columns.wall[rows])
-        head = _head(corpus, points, keys // max(len(steps), 1))
-        columns = {
-            **head,
-            "attempt": pa.array(attempt),
-            "step": pa.array(steps[keys % max(len(steps), 1)]),
-            "wall_time": pa.array(wall),
-        }
-        for code, name in zip(codes, describe.tag_names(tags, head), strict=True):
-            mine = np.flatnonzero(corpus.columns.tag[rows] == code)
-            cells, there = np.zeros(lines, value), np.zeros(lines, bool)
-            cells[at[mine]], there[at[mine]] = corpus.columns.value[rows[mine]], True
-            columns[name] = pa.array(cells, mask=~there)
-        return pa.table(columns)
-
-    nothing = np.zeros(0, np.int64)
-    return table(nothing, nothing, nothing).schema, (table(*chunk) for chunk in _chunks(corpus))
-
-
-LAYOUTS: dict[str, Callable[[Corpus], tuple[Any, Iterator[Any]]]] = {"long": _long, "wide": _wide}
-"""Name of a layout to the function that gives its schema and its Arrow tables."""
-
-
-def _runs(corpus: Corpus, verdicts: Verdicts | None) -> Any:
-    import pyarrow as pa
-
-    points = np.arange(len(corpus.points))
-    runs = corpus.points
-    last = np.full(len(corpus.runs), -1)
-    np.maximum.at(last, corpus.run_of_rows(), corpus.columns.step)
-    columns: dict[str, Any] = {"run": pa.array([corpus.runs[run] for run in runs], pa.string())}
-    columns |= {column.name: column.at(points) for column in (*corpus.labels, *corpus.parameters)}
-    columns |= {fact.name: fact.at(runs) for fact in corpus.facts}
-    columns["step"] = pa.array(last[runs], mask=last[runs] < 0)
-    columns["rows"] = pa.array(corpus.count[runs])
+    points = np.arange(len(described.points))
+    runs = described.points
+    columns: dict[str, Any] = {"run": arrow.texts([described.runs[run] for run in runs.tolist()])}
+    columns |= {column.name: column.at(points) for column in (*described.labels, *described.parameters)}
+    columns |= {fact.name: fact.at(runs) for fact in described.facts}
+    columns["step"] = arrow.numbers(found.last[runs], found.last[runs] >= 0)
+    columns["rows"] = arrow.numbers(found.count[runs])
+    verdicts = found.verdicts
     if verdicts is not None:
         for name, steps in (("best_step", verdicts.step), ("solved_at", verdicts.solved_at)):
-            columns[name] = pa.array(steps[runs], mask=steps[runs] < 0)
+            columns[name] = arrow.numbers(steps[runs], steps[runs] >= 0)
         for name, values in (
             ("best_select", verdicts.select), ("best_error", verdicts.error), ("sparsity", verdicts.sparsity)
         ):  # fmt: skip
-            columns[name] = pa.array(values[runs])
-        columns["solved"] = pa.array(verdicts.solved[runs])
-    return pa.table(columns)
+            columns[name] = arrow.numbers(values[runs])
+        columns["solved"] = arrow.flags(verdicts.solved[runs])
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))

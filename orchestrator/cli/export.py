@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli import common
-from orchestrator.errors import UserError
+from orchestrator.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from export.manifest import Manifest
+    from export.scalars import Progress
     from orchestrator.study.study import Study
+
+MOST_DAMAGE = 5
+"""So many damaged places are listed; the manifest has them all."""
 
 
 @click.command()
@@ -25,12 +30,24 @@ if TYPE_CHECKING:
     "--format", "formats", multiple=True, metavar="NAME", help="csv, csv.gz or parquet.  [default: csv.gz, parquet]"
 )
 @click.option(
-    "--tag", "tags", multiple=True, metavar="PATTERN", help="Only these tags, e.g. 'metric/*'.  [default: the grid's]"
+    "--tags", "--tag", "tags", multiple=True, metavar="PATTERN",
+    help="Only these tags, e.g. 'metric/*'.  [default: the grid's]",
+)  # fmt: skip
+@click.option(
+    "--where", multiple=True, metavar="KEY=VALUE", help="Only these runs, e.g. seed=0..3; of a folder: run=PATTERN."
 )
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Every Nth row of a series.")
+@click.option("--last", is_flag=True, help="Only the last row of each series.")
 @click.option(
-    "--out", metavar="DIR", type=click.Path(file_okay=False), help="Where to write.  [default: the study's tables/]"
+    "--duplicates", metavar="POLICY",
+    help="Of several values at one step of a run: last or all.  [default: last; of a folder: all]",
+)  # fmt: skip
+@click.option("--text", is_flag=True, help="Also a table of the texts that were logged.")
+@click.option("--hparams", is_flag=True, help="Also a table of the hparams that were logged.")
+@click.option(
+    "-o", "--out", metavar="DIR", help="Where to write; - for one table to stdout.  [default: the study's tables/]"
 )
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything is damaged.")
 @common.json_option
 @common.root_option
 def command(
@@ -38,39 +55,61 @@ def command(
     logdir: str | None,
     layouts: tuple[str, ...],
     formats: tuple[str, ...],
-    tags: tuple[str, ...],
-    every: int | None,
+    text: bool,
+    hparams: bool,
     out: str | None,
+    strict: bool,
     as_json: bool,
     root: str | None,
-) -> None:
+    **selection: Any,
+) -> int:
     """Turn the event files of STUDY, or of any TensorBoard folder, into tables.
 
-    May be repeated while runs train. Damaged files are salvaged, and what was lost of them is said.
+    May be repeated while runs train: only what is new is read. Damaged files are salvaged, and what was lost of them is
+    said. docs/export.md describes the tables.
     """
-    from export.tables import export_logdir
-
     if (study is None) == (logdir is None):
         raise UserError("name either a study or a --logdir")
-    given: dict[str, Any] = {
-        "tags": tags or None,
-        "every": every,
-        "out": Path(out) if out else None,
-        "progress": bar("reading") if sys.stderr.isatty() else None,
-    }
-    given |= {name: value for name, value in (("layouts", layouts), ("formats", formats)) if value}
-    if logdir is not None:
-        manifest = export_logdir(logdir, **given)
-    else:
-        assert study is not None
-        manifest = fresh(common.open_study(study, root), **given)
+    piped = out == "-"
+    if piped and (as_json or text or hparams):
+        raise UserError("stdout takes the table alone: leave --json, --text and --hparams out, or write to a folder")
+    given: dict[str, Any] = {name: value or None for name, value in selection.items()}
+    given |= {"where": selection["where"], "last": selection["last"]}
+    given["out"] = sys.stdout.buffer if piped else Path(out) if out else None
+    given["layouts"] = layouts or (("long",) if piped else ("long", "wide"))
+    given["formats"] = formats or (("csv",) if piped else ("csv.gz", "parquet"))
+    with bar("reading") as watch:
+        manifest = _export(study, logdir, root, **given, progress=watch)
+    files = [manifest.folder / file.name for file in manifest.files]
+    if text or hparams:
+        files += _notes(study, logdir, root, manifest.folder, text=text, hparams=hparams, where=selection["where"])
     if as_json:
         common.print_json(manifest.to_json())
-        return
-    for line in said(manifest):
-        common.note(line)
-    for file in manifest.files:
-        click.echo(manifest.folder / file.name)
+    else:
+        for line in said(manifest):
+            common.note(line)
+        if not piped:
+            for file in files:
+                click.echo(file)
+    return int(ExitCode.RUNS_FAILED) if strict and manifest.damage else 0
+
+
+def _export(study: str | None, logdir: str | None, root: str | None, **given: Any) -> Manifest:
+    from export.tables import export_logdir
+
+    if logdir is not None:
+        return export_logdir(logdir, **given)
+    assert study is not None
+    return fresh(common.open_study(study, root), **given)
+
+
+def _notes(study: str | None, logdir: str | None, root: str | None, out: Path, **given: Any) -> list[Path]:
+    from export.notes import notes_of_folder, notes_of_study
+
+    if logdir is not None:
+        return notes_of_folder(Path(logdir), out, **given)
+    assert study is not None
+    return notes_of_study(common.open_study(study, root), out, **given)
 
 
 def fresh(study: Study, **given: Any) -> Manifest:
@@ -84,25 +123,48 @@ def fresh(study: Study, **given: Any) -> Manifest:
 
 def said(manifest: Manifest) -> Iterator[str]:
     """Yield what a person should know of an export."""
+    new = f"{_size(manifest.bytes_new)} of them new" if manifest.files_new else "none of them new"
     yield (
         f"n = {manifest.read:,} of {manifest.expected:,} runs, {manifest.finished:,} of them finished; "
-        f"{manifest.scalars:,} scalars from {manifest.files_read:,} files ({manifest.bytes_read / 2**20:.1f} MiB)"
+        f"{manifest.scalars:,} scalars from {manifest.files_read:,} files ({_size(manifest.bytes_read)}, {new})"
     )
+    if manifest.unchanged:
+        yield "nothing has changed: the tables stay as they are"
     if manifest.superseded:
         yield f"{manifest.superseded:,} scalars left out: a restarted attempt wrote them again"
     if manifest.uncovered:
         yield f"{manifest.uncovered:,} scalars left out: nothing vouches for them yet"
-    for damage in manifest.damage[:5]:
+    if manifest.repeated:
+        yield f"{manifest.repeated:,} scalars left out: later ones have the same run, tag and step (--duplicates all)"
+    for damage in manifest.damage[:MOST_DAMAGE]:
         yield f"damaged: {damage['file']} at byte {damage['offset']}, {damage['bytes']} bytes: {damage['why']}"
-    if len(manifest.damage) > 5:
-        yield f"… and {len(manifest.damage) - 5} more damaged places: see {manifest.folder / 'manifest.json'}"
+    if len(manifest.damage) > MOST_DAMAGE:
+        yield f"… and {len(manifest.damage) - MOST_DAMAGE} more damaged places: see {manifest.folder / 'manifest.json'}"
 
 
-def bar(what: str) -> Callable[[int, int], None]:
-    """Return a function that shows (done, total) on the terminal's last line."""
+def _size(count: float) -> str:
+    return f"{count / 2**20:.1f} MiB"
 
-    def show(done: int, total: int) -> None:
-        end = "\r\033[K" if done >= total else ""
-        click.echo(f"\r{what} {done:,} of {total:,} files{end}", err=True, nl=False)
 
-    return show
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[Progress], None] | None]:
+    """Show progress with rate and remaining time on a terminal's stderr, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TextColumn("{task.fields[files]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None, files="")
+
+        def watch(progress: Progress) -> None:
+            files = f"{progress.files:,} of {progress.all_files:,} files, {progress.scalars:,} scalars"
+            shown.update(task, completed=progress.bytes, total=progress.all_bytes, files=files)
+
+        yield watch

@@ -17,7 +17,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,10 +52,17 @@ def replace(path: Path, data: bytes) -> None:
 
 def write_new(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Let ``write`` fill a new file that appears as ``path`` when it is complete. For names of one writer."""
+    with writing(path) as file:
+        write(file)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that appears as ``path`` when the context ends well, and never otherwise."""
     aside = _aside(path)
     try:
         with open(aside, "xb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-from export.reader import EventFile
+from export.attempts import Cover, walk
+from export.corpus import of_runs
+from export.reader import Columns, EventFile, Report
+from export.scalars import gather
 
 
 def record(event: Event) -> bytes:
@@ -76,3 +81,38 @@ def accumulated(path: Path, *, purge: bool = False) -> list[tuple[str, int, floa
 
 def same(one: list[tuple[str, int, float, float]], other: list[tuple[str, int, float, float]]) -> bool:
     return sorted(map(repr, one)) == sorted(map(repr, other))
+
+
+@dataclass
+class Series:
+    """What counts of one run, sorted by tag and step."""
+
+    columns: Columns
+    attempt: np.ndarray
+    reports: list[Report]
+    superseded: int
+    uncovered: int
+
+
+def read_run(paths: list[Path], cover: Cover | None = None) -> Series:
+    """Read the event files of one run, which lie in one folder."""
+    return _series([("", "", [str(path) for path in paths])], cover)
+
+
+def read_tree(folder: Path, cover: Cover | None = None) -> Series:
+    """Read the event files of one run, which may lie in folders below its own."""
+    return _series(
+        [
+            (at, "" if at == str(folder) else f"{Path(at).relative_to(folder).as_posix()}/", paths)
+            for at, paths in walk(str(folder))
+        ],
+        cover,
+    )
+
+
+def _series(parts: list[tuple[str, str, list[str]]], cover: Cover | None) -> Series:
+    with tempfile.TemporaryDirectory() as folder:
+        gathered = gather(of_runs("test", {"run": parts}, [cover or Cover()]), Path(folder))
+        (chunk,) = gathered.chunks()
+    columns = Columns(gathered.tags, chunk.tag, chunk.step, chunk.wall, chunk.value, gathered.single)
+    return Series(columns, chunk.attempt, gathered.reports, int(chunk.superseded[0]), int(chunk.uncovered[0]))

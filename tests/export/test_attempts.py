@@ -5,8 +5,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.attempts import Cover, event_files, ordinal, read_run, read_tree
-from tests.export.events import accumulated, attempt, same, scalar, series, start, version
+from export.attempts import Cover, event_files, ordinal
+from tests.export.events import (
+    accumulated,
+    attempt,
+    read_run,
+    read_tree,
+    same,
+    scalar,
+    series,
+    start,
+    version,
+)
 
 
 def kept(folder: Path, cover: Cover | None = None) -> list[tuple[int, float, int]]:

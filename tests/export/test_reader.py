@@ -8,7 +8,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from export.reader import Columns, read_events
+from export.reader import read_events
 from tests.export.events import accumulated, record, rows, same, scalar, series, start, version
 
 
@@ -91,7 +91,7 @@ def test_tensors_that_are_no_scalars(tmp_path: Path) -> None:
 
 
 def test_a_scalar_of_an_unreadable_type_is_reported(tmp_path: Path) -> None:
-    odd = TensorProto(dtype=22)  # uint32
+    odd = TensorProto(dtype=20)  # a resource
     file = read_events(write(tmp_path, version(), tensor("odd", 1, odd, "scalars"), scalar("loss", 1, 2.0)))
     assert [row[0] for row in rows(file)] == ["loss"]
     (damage,) = file.report.damage
@@ -162,15 +162,3 @@ def test_files_without_scalars(tmp_path: Path, data: bytes) -> None:
 def test_a_file_that_is_gone_is_damage(tmp_path: Path) -> None:
     (damage,) = read_events(tmp_path / "events.out.tfevents.1").report.damage
     assert "cannot be read" in damage.why
-
-
-def test_columns_join_by_tag() -> None:
-    one = Columns(["a", "b"], *_arrays([0, 1], [1, 1], [1.0, 2.0]))
-    two = Columns(["b", "c"], *_arrays([0, 1], [2, 2], [3.0, 4.0]))
-    joined = Columns.join([one, two])
-    assert [joined.tags[code] for code in joined.tag] == ["a", "b", "b", "c"]
-    assert len(Columns.join([])) == 0
-
-
-def _arrays(tag: list[int], step: list[int], value: list[float]) -> tuple[np.ndarray, ...]:
-    return np.array(tag, np.int32), np.array(step), np.zeros(len(tag)), np.array(value)

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from export import tables
+from export import scalars
 from export.describe import label_name, tag_names, typed
 from export.manifest import Manifest
 from export.summary import Criterion
-from export.tables import export_logdir, export_study
+from export.tables import CACHE, export_logdir, export_study
 from orchestrator.errors import UserError
 from orchestrator.points import Column, Points
 from tests.export.events import scalar, series, version
@@ -269,7 +269,8 @@ def test_tables_are_written_in_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     study = finished_study(tmp_path)
     export_study(study, formats=["parquet", "csv"])
     whole = {layout: read(study.tables, f"{layout}.csv") for layout in ("long", "wide")}
-    monkeypatch.setattr(tables, "CHUNK", 37)
+    monkeypatch.setattr(scalars, "CHUNK", 37)
+    (study.tables / CACHE / "index.json").unlink()
     export_study(study, formats=["parquet", "csv"])
     assert parquet.ParquetFile(study.tables / "long.parquet").num_row_groups > 3
     for layout, table in whole.items():

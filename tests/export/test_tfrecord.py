@@ -1,24 +1,109 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-from export.tfrecord import frame, frames, masked_crc
+from export.checksums import header_crc, mask, masked_crc, unmask
+from export.tfrecord import PADDING, Damage, Frames, Piece, frame, whole
+from export.tfrecord import frames as find
+from tests.export import reference
 
 PAYLOADS = st.lists(st.binary(max_size=80), max_size=12)
 
 
+class Found:
+    """What is found in the bytes of one file, with all checksums checked."""
+
+    def __init__(self, data: bytes, pad: int = 0) -> None:
+        buffer = np.frombuffer(bytes(pad) + data + b"\xab" * PADDING, np.uint8)
+        found = find(buffer, [Piece(pad, pad + len(data))])
+        good = whole(buffer, found.starts, found.lengths)
+        spans = list(zip((found.starts - pad).tolist(), found.lengths.tolist(), strict=True))
+        self.starts = [start for (start, _), fine in zip(spans, good, strict=True) if fine]
+        self.payloads = [data[at : at + size] for (at, size), fine in zip(spans, good, strict=True) if fine]
+        bad = [Damage(at - 12, size + 16, "") for (at, size), fine in zip(spans, good, strict=True) if not fine]
+        lost = [Damage(damage.offset - pad, damage.length, damage.why) for _, damage in found.damage]
+        self.damage = sorted(bad + lost)
+        self.end = found.ends[0] - pad
+        self.tail = len(data) - self.end
+
+
+def frames(data: bytes) -> Found:
+    return Found(data)
+
+
 def payloads(data: bytes) -> list[bytes]:
-    found = frames(data)
-    return [data[at : at + size] for at, size in zip(found.starts.tolist(), found.lengths.tolist(), strict=True)]
+    return Found(data).payloads
 
 
 def accounted(data: bytes) -> bool:
     """Whether every byte of a file is in a record, in the damage or in the tail."""
-    found = frames(data)
+    found = Found(data)
     lost = sum(damage.length for damage in found.damage)
-    return int(np.sum(found.lengths + 16)) + lost + found.tail == len(data) == found.end + found.tail
+    return sum(map(len, found.payloads)) + 16 * len(found.payloads) + lost + found.tail == len(data)
+
+
+@given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=20))
+def test_checksums_of_lengths(lengths: list[int]) -> None:
+    expected = [masked_crc(length.to_bytes(8, "little")) for length in lengths]
+    assert header_crc(np.array(lengths)).tolist() == expected
+    values = np.array(lengths, np.uint32)
+    assert unmask(mask(values)).tolist() == lengths
+
+
+DAMAGE = st.tuples(st.sampled_from(["flip", "zeros", "cut", "drop", "insert", "append"]), st.integers(0, 10**6))
+
+
+def hurt(data: bytes, damages: list[tuple[str, int]]) -> bytes:
+    """Damage a file in several places."""
+    for kind, seed in damages:
+        draw = np.random.default_rng(seed)
+        at = int(draw.integers(0, len(data) + 1))
+        size = int(draw.integers(1, 60))
+        if kind == "flip" and at < len(data):
+            data = data[:at] + bytes([data[at] ^ 1 << int(draw.integers(0, 8))]) + data[at + 1 :]
+        elif kind == "zeros":
+            data = data[:at] + bytes(len(data[at : at + size])) + data[at + size :]
+        elif kind == "cut":
+            data = data[:at]
+        elif kind == "drop":
+            data = data[:at] + data[at + size :]
+        elif kind == "insert":
+            data = data[:at] + draw.bytes(size) + data[at:]
+        elif kind == "append":
+            data += bytes(size)
+    return data
+
+
+@settings(max_examples=400, deadline=None)
+@given(PAYLOADS, st.lists(DAMAGE, max_size=4), st.integers(0, 9))
+def test_whatever_the_damage_it_finds_what_the_slow_way_finds(
+    records: list[bytes], damages: list[tuple[str, int]], pad: int
+) -> None:
+    data = hurt(b"".join(map(frame, records)), damages)
+    found = Found(data, pad)
+    expected, lost, end = reference.read(data)
+    assert found.payloads == expected
+    assert [(damage.offset, damage.length) for damage in found.damage] == lost
+    assert found.end == end
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(PAYLOADS, st.lists(DAMAGE, max_size=1)), max_size=6))
+def test_files_beside_each_other_do_not_mix(files: list[tuple[list[bytes], list[tuple[str, int]]]]) -> None:
+    contents = [hurt(b"".join(map(frame, records)), damages) for records, damages in files]
+    ends = np.cumsum([0, *map(len, contents)]).tolist()
+    buffer = np.frombuffer(b"".join(contents) + bytes(PADDING), np.uint8)
+    together: Frames = find(buffer, [Piece(*span) for span in pairwise(ends)])
+    for number, data in enumerate(contents):
+        alone = find(np.frombuffer(data + bytes(PADDING), np.uint8), [Piece(0, len(data))])
+        rows = slice(*together.first[number : number + 2])
+        assert (together.starts[rows] - ends[number]).tolist() == alone.starts.tolist()
+        assert together.lengths[rows].tolist() == alone.lengths.tolist()
+        assert together.ends[number] - ends[number] == alone.ends[0]
 
 
 @given(st.binary(max_size=200))

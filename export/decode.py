@@ -1,0 +1,458 @@
+"""Records to columns: plain scalars by their shapes, thousands at a time; whatever else there is, one by one.
+
+Every payload's checksum is checked: by its shape, or by itself. Events are not read further than needed: histograms,
+images, audio and graphs are passed over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from export import messages, shapes
+from export.messages import SCALARS
+from export.shapes import NO_STEP, ODD, STEP, Layout, varint
+from export.tfrecord import AROUND, BAD_PAYLOAD, HEADER, Damage, Frames, whole
+
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Float64 = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+LONGEST = 4095
+"""Payloads of more bytes are decoded one by one."""
+
+FEW = 12
+"""So many records of one length are decoded one by one: comparing them all at once costs more."""
+
+NOTHING = frozenset({3, 4, 6, 8, 9, 10})
+"""Fields of an event that hold no summary: the file's version, graphs and what belongs to runs of them, log lines."""
+
+PICTURES = frozenset({0x1A, 0x22, 0x2A, 0x32})
+"""First bytes of the fields of a summary's value that hold histograms, images and audio."""
+
+
+@dataclass
+class Decoded:
+    """What the records of a buffer's pieces hold.
+
+    Parameters
+    ----------
+    tag
+        int32 (n,): code of each scalar's tag, see :attr:`Decoder.tags`.
+    step, wall, value
+        int64, float64, float64 (n,).
+    single
+        Whether every value came as a type that float32 holds.
+    first
+        int64 (pieces + 1,): piece p has the scalars ``first[p]:first[p + 1]``.
+    records
+        int64 (pieces,): whole records.
+    marks
+        (piece, row, step): before that scalar a writer took back what it had written from this step on.
+    damage
+        (piece, stretch in the buffer): payloads that do not check or cannot be read.
+    """
+
+    tag: Int32
+    step: Int64
+    wall: Float64
+    value: Float64
+    single: bool
+    first: Int64
+    records: Int64
+    marks: list[tuple[int, int, int]]
+    damage: list[tuple[int, Damage]]
+
+
+@dataclass
+class _Rows:
+    """Some records' scalars: the records, int64 (n,), and (n,) or (n, slots) of what they hold."""
+
+    record: Int64
+    wall: Float64
+    step: Int64
+    tag: Int32
+    value: Float64
+    bare: npt.NDArray[np.bool_]
+
+
+@dataclass
+class _One:
+    """The scalars that were decoded one by one, and what was met."""
+
+    record: list[int] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+    step: list[int] = field(default_factory=list)
+    tag: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    single: bool = True
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[tuple[int, str]] = field(default_factory=list)  # records
+    unread: list[tuple[int, str]] = field(default_factory=list)  # parts of whole records
+
+
+Listener = Callable[[Hashable, Any, Any], None]
+"""Told of (file, event, value) for every summary's value whose metadata name a plugin that is no scalar's."""
+
+
+class Decoder:
+    """Decodes buffers, and remembers tags and shapes from one to the next.
+
+    Parameters
+    ----------
+    tags
+        Tags known already, in the order of their codes.
+    listener
+        Told of values that are no scalars and have a plugin; not called for images and the like.
+    """
+
+    def __init__(self, tags: Sequence[str] = (), listener: Listener | None = None) -> None:
+        self.codes = {tag: code for code, tag in enumerate(tags)}
+        self.plugins: dict[Hashable, dict[str, str]] = {}
+        self._listener = listener
+        self._layouts: dict[int, list[Layout]] = {}
+        self._known: dict[bytes, int] = {}
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags, in the order of their codes."""
+        return list(self.codes)
+
+    def code(self, tag: str) -> int:
+        """Return the code of a tag."""
+        return self.codes.setdefault(tag, len(self.codes))
+
+    def decode(self, buffer: Bytes, found: Frames, files: Sequence[Hashable]) -> Decoded:
+        """Decode the records of a buffer.
+
+        Parameters
+        ----------
+        buffer
+            The bytes; see :func:`export.tfrecord.frames`.
+        found
+            The records in it.
+        files
+            For each piece, the file it is of: a writer names a tag's plugin once in a file.
+        """
+        starts, lengths = found.starts, found.lengths
+        groups, rest = self._classes(buffer, starts, lengths)
+        parts: list[_Rows] = []
+        lost: list[Int64] = []
+        single = True
+        for (size, step), members in groups:
+            for layout, rows, bad in self._group(buffer, starts, members, size, step, rest):
+                single &= layout.single
+                parts.append(rows)
+                lost.append(bad)
+        others = np.sort(np.concatenate([*rest, np.zeros(0, np.int64)]))
+        one = self._each(buffer, starts, lengths, others, found.first, files)
+        parts.append(
+            _Rows(
+                np.array(one.record, np.int64),
+                np.array(one.wall, np.float64),
+                np.array(one.step, np.int64),
+                np.array(one.tag, np.int32),
+                np.array(one.value, np.float64),
+                np.zeros(len(one.record), bool),
+            )
+        )
+        damaged = [(record, BAD_PAYLOAD) for record in np.concatenate([*lost, np.zeros(0, np.int64)]).tolist()]
+        damaged += one.lost
+        return self._assemble(found, parts, one, damaged, files, single=single and one.single)
+
+    # --- thousands at a time ----------------------------------------------------------------------------------------
+
+    def _classes(
+        self, buffer: Bytes, starts: Int64, lengths: Int64
+    ) -> tuple[list[tuple[tuple[int, int], Int64]], list[Int64]]:
+        """Group records by the size of their payload and of their step, and return those that are decoded alone."""
+        if not len(starts):
+            return [], []
+        head = _windows(buffer, 24)[starts]
+        words = head.view("<u8")
+        rest = words[:, 1] >> np.uint64(16) | words[:, 2] << np.uint64(48)
+        size = np.ones(len(starts), np.uint16)
+        more = rest & np.uint64(128) != 0
+        while more.any():
+            size += more
+            rest = rest >> np.uint64(8)
+            more &= rest & np.uint64(128) != 0
+        mark = head[:, STEP - 1]
+        size[mark != 0x10] = ODD
+        size[mark == 0x2A] = NO_STEP
+        size[(head[:, 0] != 9) | (size > 8)] = ODD
+        keys = np.minimum(lengths, LONGEST).astype(np.uint16) << np.uint16(4) | size
+        order = np.argsort(keys, kind="stable")
+        kept = keys[order]
+        edges = np.flatnonzero(np.append(True, kept[1:] != kept[:-1])).tolist()
+        groups, alone = [], []
+        for low, high in zip(edges, [*edges[1:], len(order)], strict=True):
+            key = int(kept[low])
+            members = order[low:high]
+            if high - low < FEW or key & 15 == ODD or key >> 4 == LONGEST:
+                alone.append(members)
+            else:
+                groups.append(((key >> 4, key & 15), members))
+        return groups, alone
+
+    def _group(
+        self, buffer: Bytes, starts: Int64, members: Int64, size: int, step: int, rest: list[Int64]
+    ) -> list[tuple[Layout, _Rows, Int64]]:
+        """Decode records of one class; those without a plain shape are appended to ``rest``."""
+        layouts = self._layouts.setdefault(size << 4 | step, [])
+        records = _windows(buffer, -(-(size + 4) // 8) * 8)[starts[members]]
+        found: list[tuple[Layout, _Rows, Int64]] = []
+        for layout in layouts:
+            members, records = self._matching(layout, members, records, found)
+        failures = 0
+        while len(members) >= FEW and failures < 2:
+            payload = records[0, :size].tobytes()
+            shape = shapes.learn(payload)
+            if shape is None or not whole(buffer, starts[members[:1]], np.array([size]))[0]:
+                rest.append(members[:1])
+                members, records = members[1:], records[1:]
+                failures += 1
+                continue
+            layout = next((one for one in layouts if one.slots == shape.slots), None) or Layout(size, step, shape.slots)
+            if layout not in layouts:
+                layouts.append(layout)
+            layout.add(payload, [self.code(tag) for tag in shape.tags], shape.bare)
+            members, records = self._matching(layout, members, records, found)
+        rest.append(members)
+        return found
+
+    def _matching(
+        self, layout: Layout, members: Int64, records: Bytes, found: list[tuple[Layout, _Rows, Int64]]
+    ) -> tuple[Int64, Bytes]:
+        """Decode the records that have a shape of this layout, and return the others."""
+        if not len(members):
+            return members, records
+        shape, there = layout.match(records.view("<u8"))
+        others = members[:0], records[:0]
+        if not isinstance(there, bool):
+            if not there.any():
+                return members, records
+            others = members[~there], records[~there]
+            members, records = members[there], records[there]
+            shape = shape if isinstance(shape, int) else shape[there]
+        good = layout.sound(records, shape)
+        bad = members[:0]
+        if not good.all():
+            bad = members[~good]
+            members, records = members[good], records[good]
+            shape = shape if isinstance(shape, int) else shape[good]
+        count = len(members), len(layout.slots)
+        tags, bare = layout.tags[shape], layout.bare[shape]
+        if isinstance(shape, int):
+            tags, bare = np.broadcast_to(tags, count), np.broadcast_to(bare, count)
+        rows = _Rows(members, layout.wall(records), layout.steps(records), tags, layout.values(records), bare)
+        found.append((layout, rows, bad))
+        return others
+
+    # --- one by one -------------------------------------------------------------------------------------------------
+
+    def _each(
+        self, buffer: Bytes, starts: Int64, lengths: Int64, records: Int64, first: Int64, files: Sequence[Hashable]
+    ) -> _One:
+        """Decode some records, ascending, one after another."""
+        one = _One()
+        good = whole(buffer, starts[records], lengths[records])
+        pieces = (np.searchsorted(first, records, side="right") - 1).tolist()
+        for record, sound, piece in zip(records.tolist(), good.tolist(), pieces, strict=True):
+            if not sound:
+                one.lost.append((record, BAD_PAYLOAD))
+                continue
+            start = int(starts[record])
+            payload = buffer[start : start + int(lengths[record])].tobytes()
+            key = shapes.key_of(payload)
+            code = self._known.get(key[1]) if key else None
+            if key and code is not None:
+                one.record.append(record)
+                one.wall.append(float(np.frombuffer(payload, "<f8", 1, 1)[0]))
+                one.step.append(key[0])
+                one.tag.append(code)
+                one.value.append(shapes.single_float(payload))
+                continue
+            if not _is_empty(payload):
+                self._event(payload, record, files[piece], one)
+        return one
+
+    def _event(self, payload: bytes, record: int, file: Hashable, one: _One) -> None:
+        """Decode an event of any kind."""
+        try:
+            event = messages.message("Event").FromString(payload)
+        except Exception as error:  # noqa: BLE001  (protobuf raises its implementation's own classes)
+            one.lost.append((record, f"a record is not an event ({type(error).__name__})"))
+            return
+        if event.HasField("session_log") and event.session_log.status == messages.START:
+            one.marks.append((record, event.step))
+        if not event.HasField("summary"):
+            return
+        plugins = self.plugins.get(file)
+        for item in event.summary.value:
+            kind = item.WhichOneof("kind")
+            named = item.metadata.plugin_data.plugin_name
+            if named not in ("", SCALARS):
+                plugins = self.plugins.setdefault(file, {})
+                plugins.setdefault(item.tag, named)
+            if kind == "simple_value":
+                value = item.simple_value
+            else:
+                plugin = named or (plugins or {}).get(item.tag, "")
+                if plugin not in ("", SCALARS):
+                    if self._listener is not None:
+                        self._listener(file, event, item)
+                    continue
+                if kind != "tensor":
+                    continue
+                try:
+                    value = messages.number(item.tensor)
+                except ValueError as error:
+                    if plugin == SCALARS:
+                        one.unread.append((record, f"a scalar of {item.tag!r} cannot be read: {error}"))
+                    continue
+                if value is None or (item.tensor.dtype == 10 and not plugin):
+                    continue
+                one.single &= _is_single(value)
+            one.record.append(record)
+            one.wall.append(event.wall_time)
+            one.step.append(event.step)
+            one.tag.append(self.code(item.tag))
+            one.value.append(value)
+        self._remember(payload)
+
+    def _remember(self, payload: bytes) -> None:
+        """Remember the shape of an event of one float32, for the next one that is decoded alone."""
+        key = shapes.key_of(payload)
+        shape = shapes.learn(payload) if key and len(payload) <= LONGEST else None
+        if key and shape and shape.slots == ((len(payload) - 4, "<f4"),) and not shape.bare[0]:
+            self._known[key[1]] = self.code(shape.tags[0])
+
+    # --- in the order of the files ----------------------------------------------------------------------------------
+
+    def _assemble(
+        self,
+        found: Frames,
+        parts: list[_Rows],
+        one: _One,
+        damaged: list[tuple[int, str]],
+        files: Sequence[Hashable],
+        *,
+        single: bool,
+    ) -> Decoded:
+        """Put the scalars of all records in the order in which they stand in the buffer."""
+        parts = [self._owned(part, found.first, files) for part in parts]
+        count = np.zeros(len(found.starts) + 1, np.int64)
+        for part in parts[:-1]:
+            count[part.record + 1] = part.tag.shape[1] if part.tag.ndim == 2 else 0
+        for part in parts:
+            if part.tag.ndim == 1:
+                count += np.bincount(part.record + 1, minlength=len(count))
+        begin = np.cumsum(count)
+        total = int(begin[-1])
+        result: tuple[npt.NDArray[Any], ...] = (
+            np.empty(total, np.int32),
+            np.empty(total, np.int64),
+            np.empty(total),
+            np.empty(total),
+        )
+        for part in parts:
+            if part.tag.ndim == 2 and part.tag.shape[1] == 1:
+                at = begin[part.record]
+                columns = (part.tag[:, 0], part.step, part.wall, part.value[:, 0])
+            elif part.tag.ndim == 2:
+                width = part.tag.shape[1]
+                at = (begin[part.record][:, None] + np.arange(width)).ravel()
+                columns = (part.tag.ravel(), part.step.repeat(width), part.wall.repeat(width), part.value.ravel())
+            else:
+                at = begin[part.record] + _rank(part.record)
+                columns = (part.tag, part.step, part.wall, part.value)
+            for target, column in zip(result, columns, strict=True):
+                target[at] = column
+        pieces = np.searchsorted(found.first, np.array([record for record, _ in damaged], np.int64), side="right") - 1
+        records = np.diff(found.first) - np.bincount(pieces, minlength=len(files))[: len(files)]
+        damage = [
+            (piece, _stretch(found, record, why)) for piece, (record, why) in zip(pieces.tolist(), damaged, strict=True)
+        ]
+        for record, why in one.unread:
+            damage.append((int(np.searchsorted(found.first, record, side="right")) - 1, _stretch(found, record, why)))
+        marks = [
+            (int(np.searchsorted(found.first, record, side="right")) - 1, int(begin[record]), step)
+            for record, step in one.marks
+        ]
+        tag, step, wall, value = result
+        return Decoded(tag, step, wall, value, single, begin[found.first], records, marks, [*found.damage, *damage])
+
+    def _owned(self, part: _Rows, first: Int64, files: Sequence[Hashable]) -> _Rows:
+        """Drop bare tensors whose tag belongs to another plugin in their file."""
+        if not part.bare.any() or not any(file in self.plugins for file in files):
+            return part
+        foreign = np.zeros(part.tag.shape, bool)
+        pieces = np.searchsorted(first, part.record, side="right") - 1
+        for piece, file in enumerate(files):
+            taken = [self.codes[tag] for tag in self.plugins.get(file, ()) if tag in self.codes]
+            if taken:
+                foreign[pieces == piece] |= np.isin(part.tag[pieces == piece], taken)
+        foreign &= part.bare
+        if not foreign.any():
+            return part
+        rows, slots = np.nonzero(~foreign)
+        return _Rows(
+            part.record[rows],
+            part.wall[rows],
+            part.step[rows],
+            part.tag[rows, slots],
+            part.value[rows, slots],
+            np.zeros(len(rows), bool),
+        )
+
+
+def _windows(buffer: Bytes, width: int) -> Bytes:
+    """Return the bytes from every offset on: (m - width + 1, width)."""
+    return as_strided(buffer, (len(buffer) - width + 1, width), (1, 1))
+
+
+def _rank(records: Int64) -> Int64:
+    """Return how many equal numbers stand before each, of ascending ones."""
+    places = np.arange(len(records))
+    fresh = np.append(True, records[1:] != records[:-1])[: len(records)]
+    return np.asarray(places - np.maximum.accumulate(np.where(fresh, places, 0)), np.int64)
+
+
+def _stretch(found: Frames, record: int, why: str) -> Damage:
+    return Damage(int(found.starts[record]) - HEADER, int(found.lengths[record]) + AROUND, why)
+
+
+def _is_single(value: float) -> bool:
+    """Say whether float32 holds a number."""
+    with np.errstate(over="ignore"):
+        return math.isnan(value) or float(np.float32(value)) == value
+
+
+def _is_empty(payload: bytes) -> bool:
+    """Say whether an event holds nothing to read: one value that is a histogram, a picture or a sound; or a graph."""
+    end = len(payload)
+    try:
+        at = 9 if payload[0] == 9 else 0
+        if payload[at] == 0x10:
+            _, at = varint(payload, at + 1, end)
+        if payload[at] != 0x2A:
+            return all(number in NOTHING for number, _, _, _ in shapes.fields(payload, at, end))
+        for _ in ("summary", "value"):
+            size, at = varint(payload, at + 1, end)
+            if at + size != end or payload[at] != 0x0A:
+                return False
+        size, at = varint(payload, at + 1, end)
+        at += size
+        key = payload[at]
+        size, at = varint(payload, at + 1, end)
+    except (ValueError, IndexError):
+        return False
+    return key in PICTURES and at + size == end
