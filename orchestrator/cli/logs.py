@@ -45,9 +45,8 @@ def command(study: str, runs: tuple[str, ...], follow: bool, as_json: bool, root
     shown: dict[Path, int] = {}
     last = _show(_files(opened, tasks), shown, None)
     if not shown and not follow:
-        raise UserError(
-            f"nothing of study {opened.name!r} was written yet: {'the run has' if runs else 'it has'} not begun"
-        )
+        begun = "the run has not begun" if runs else "its steward has not; name a run to see what its process says"
+        raise UserError(f"nothing of study {opened.name!r} was written yet: {begun}")
     if follow:
         _follow(opened, tasks, shown, last)
 

@@ -155,7 +155,7 @@ def explain(study: Study, run: bytes, clusters: Clusters | None = None) -> Expla
     asked = place is not None and state != "done" and place.scheduler != "local" and unreachable is None
     said = _said(clusters, job, place) if asked and job is not None and place is not None else None
     steward, probe = find_steward(study, states, sorted(alive)), find_probe(study, history)
-    why = _why(state, record, retries, said, submitted=handed)
+    why = _why(state, record, retries, submitted=handed)
     ended = record.failure is not None or state == "lost" or (state == "live" and not tried)
     tail, tail_of = last_words(failed, tried, place.log if place is not None else None) if ended else ("", "")
     return Explanation(
@@ -214,12 +214,12 @@ def _said(clusters: Clusters, job: Job, place: Place) -> Said | None:
 # --- why, and what to do about it -------------------------------------------------------------------------------------
 
 
-def _why(state: RunState, record: RunRecord, retries: int, said: Said | None, *, submitted: bool) -> str:
+def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -> str:
     if state == "done":
         verdicts = {"done": "all its steps were made", "diverged": "its own numbers went bad: a result"}
         return verdicts.get(str(record.outcome), "its stop_when was met")
     if state == "live" and not record.k:
-        return f"its job is in the queue{f': {said.why}' if said is not None and said.why else ''}"
+        return "its job is in the queue"
     if state == "live":
         return "a process trains it"
     if state == "cancelled":
@@ -228,6 +228,10 @@ def _why(state: RunState, record: RunRecord, retries: int, said: Said | None, *,
         return "no job has it yet"
     if state == "waiting" and record.probed:
         return "its probe is over, and what comes next goes on from there"
+    if state == "failed" and record.failure is not None and record.message:
+        times = record.used.get(record.failure, 0)
+        often = f", {times} times in a row" if times > 1 else ""
+        return f"{record.failure}{often}: {record.message.strip().splitlines()[-1]}"
     return reason(record, retries)
 
 
@@ -253,7 +257,8 @@ def _mend(name: str, state: RunState, record: RunRecord, steward: Steward | None
 def print_explanation(out: Console, known: Explanation) -> None:
     """Print what is known of a run."""
     out.print(Text.assemble((known.run, "bold"), "  ", (known.state, STYLES[known.state]), f": {known.why}"))
-    rows = [
+    rows = [["mend", known.mend]] if known.mend else []
+    rows += [
         ["labels", ", ".join(f"{name}={text}" for name, text in labels.items())] for labels in known.labels if labels
     ]
     made = "none" if known.step is None else number(known.step)
@@ -264,9 +269,10 @@ def print_explanation(out: Console, known: Explanation) -> None:
         rows.append(["task", f"{known.task}, lane {known.lane} of {known.beside}"])
     rows += _where(known)
     rows.append(["events", known.events])
-    rows += [["parameters" if not at else "", line] for at, line in enumerate(_folded(known.parameters))]
-    if known.mend:
-        rows.append(["mend", known.mend])
+    rows += [
+        ["parameters" if not at else "", line]
+        for at, line in enumerate(_folded([f"{name}={value}" for name, value in known.parameters.items()]))
+    ]
     out.print(table(["", ""], rows, heading=False))
     if known.attempts:
         out.print()
@@ -294,7 +300,8 @@ def _where(known: Explanation) -> list[list[str]]:
         rows.append(["where", f"element {place.element} of job {place.job} on {place.cluster}"])
     if (said := known.said) is not None:
         rows.append([known.place.scheduler if known.place else "", ": ".join(filter(None, (said.word, said.why)))])
-        rows += [["", line] for line in said.details]
+        # Its word stands before; what was asked for, below.
+        rows += [["", line] for line in _folded([line for line in said.details if not line.startswith("state:")])]
     if known.steward is not None and known.state != "done":
         rows.append(["steward", steward_line(known.steward).removeprefix("steward ")])
     peak = max((attempt.peak for attempt in known.attempts), default=0)
@@ -321,15 +328,14 @@ def _attempt_row(attempt: Attempt) -> list[str]:
 
 
 def _step(step: int | None) -> str:
-    return "-" if step is None else number(step)
+    return "-" if step is None else number(max(step, 0))
 
 
-def _folded(parameters: Mapping[str, Any], width: int = 84) -> list[str]:
-    """Write parameters as ``name=value``, as many to a line as fit."""
+def _folded(words: Sequence[str], width: int = 84) -> list[str]:
+    """Put words side by side, as many to a line as fit."""
     lines = [""]
-    for name, value in parameters.items():
-        word = f"{name}={value}"
+    for word in words:
         if lines[-1] and len(lines[-1]) + len(word) + 2 > width:
             lines.append("")
         lines[-1] += f"  {word}" if lines[-1] else word
-    return lines
+    return list(filter(None, lines))
