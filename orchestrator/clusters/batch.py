@@ -27,8 +27,8 @@ PATIENCE: Final = 60.0
 BRIEFLY: Final = 8.0
 """How long a reading command insists: somebody waits for the answer, and the next refresh asks again."""
 
-TIMEOUT: Final = 120.0
-"""How long one command of a scheduler may take, in seconds. ``sbatch`` by itself waits about that long for room."""
+TIMEOUT: Final = 60.0
+"""How long one command of a scheduler may take, in seconds."""
 
 STEWARD_SCRIPT: Final = "job.sh"
 STEWARD_LOG: Final = "stdout"

@@ -32,6 +32,9 @@ __all__ = ["SlurmCluster", "facts"]
 LEAD: Final = 120
 """Seconds of warning where the length of the time slice is the partition's and not known here."""
 
+SUBMIT_TIMEOUT: Final = 45.0
+"""Seconds for ``sbatch``, which by itself waits up to two minutes for room when the controller holds its most jobs."""
+
 CANCELLED_AT_ONCE: Final = 300
 """Elements in one ``scancel``."""
 
@@ -45,15 +48,11 @@ _OURS = re.compile(
     r"-(a|J|M|W|o|e)|--(array|job-name|clusters?|wait|wrap|output|error|test-only|open-mode|signal)(=.*)?|-[aJMoe]\S+"
 )
 
-# A user's own defaults for what the grid leaves open. Any other such variable would overrule what the script says.
-_DEFAULTS = {
-    "SBATCH_ACCOUNT": "account",
-    "SBATCH_PARTITION": "partition",
-    "SBATCH_QOS": "qos",
-    "SBATCH_CONSTRAINT": "constraint",
-    "SBATCH_RESERVATION": "",
-    "SBATCH_EXPORT": "",
-}
+_DEFAULTS = ("account", "partition", "qos", "constraint", "reservation", "export")
+"""Options for which a user's own ``SBATCH_`` variables hold where the grid leaves them open.
+
+Any other such variable would overrule what the script says: Slurm puts the environment above the script.
+"""
 
 
 class SlurmCluster:
@@ -254,9 +253,9 @@ def _hand_over(
 
     def attempt() -> str | None:
         try:
-            answer = COMMANDS.once(["sbatch", str(path)], keep=keep)
+            answer = COMMANDS.once(["sbatch", str(path)], keep=keep, timeout=SUBMIT_TIMEOUT)
         except Transient as error:
-            if FULL.search(str(error)):  # sbatch itself had waited for room before that
+            if FULL.search(str(error)):
                 raise LimitReached(f"Slurm takes no more jobs for now: {error}") from error
             raise
         if answer.code:
@@ -279,7 +278,8 @@ def _hand_over(
 
 def _kept(resources: Mapping[str, Any]) -> list[str]:
     """Return the variables with a user's own defaults that hold because the grid leaves their options open."""
-    return [variable for variable, option in _DEFAULTS.items() if not resources.get(option)]
+    extra = " ".join(resources.get("extra") or ())
+    return [f"SBATCH_{name.upper()}" for name in _DEFAULTS if not resources.get(name) and f"--{name}" not in extra]
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------

@@ -105,9 +105,13 @@ def associations() -> list[dict[str, str]]:
 
 
 def bounds(resources: Mapping[str, Any]) -> Iterator[Bound]:
-    """Return what bounds the number of elements in the queue, for jobs of these resources."""
+    """Return what bounds the number of elements in the queue, for jobs of these resources.
+
+    What others of the same account, or of the whole cluster, have in the queue is not counted, and limits of the
+    accounts above it are not asked for: Slurm itself has the last word, and refuses what does not fit.
+    """
     if (most := read_number(settings().get("MaxJobCount", ""))) is not None:
-        yield Bound(most)
+        yield Bound(most - 1)  # the array itself counts besides its elements
     if (own := (resources.get("limits") or {}).get("jobs")) is not None:
         yield Bound(own)
     if not enforced():

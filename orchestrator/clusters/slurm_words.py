@@ -86,7 +86,8 @@ UNREACHABLE: Final = re.compile(
 """Says that there is no Slurm to be found from this machine."""
 
 FULL: Final = re.compile(
-    r"(?i)(assoc|qos)\w*submit\w*limit|job submit limit|job queue full|maxjobcount|maximum (number of )?jobs|"
+    r"(?i)(assoc|qos)\w*submit\w*limit|job submit limit|job queue full|temporarily unable to accept job|"
+    r"maxjobcount|maximum (number of )?jobs|"
     r"too many jobs|submit limit (reached|exceeded)"
 )
 """Says that the queue takes no more jobs of this user, or of anybody, for now."""

@@ -160,6 +160,14 @@ def test_a_full_queue_is_told_from_a_refusal(fake, study):
     assert len(fake.calls("sbatch")) == 2
 
 
+def test_sbatch_waiting_for_room_is_not_waited_for(fake, study, monkeypatch):
+    monkeypatch.setattr("orchestrator.clusters.slurm.SUBMIT_TIMEOUT", 0.5)
+    waiting = {"err": "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n", "sleep": 60}
+    fake.say("sbatch", waiting)
+    with pytest.raises(LimitReached, match="temporarily unable"):
+        submit(study)
+
+
 def test_an_array_beyond_the_index_is_refused_by_slurm_itself(fake, study):
     fake.configure(MaxArraySize="3")
     with pytest.raises(UserError, match=r"Invalid job array specification.*MaxArraySize"):

@@ -17,7 +17,7 @@ QOS = "normal|300||\nhigh||4|\nlong|9||20\n"
 
 def test_limits_of_a_plain_cluster(fake):
     fake.add(7, ["RUNNING", "COMPLETED", *["PENDING"] * 8])
-    assert SLURM.limits({}) == (1001, 10_000 - 9)
+    assert SLURM.limits({}) == (1001, 9999 - 9)
     assert SLURM.limits({"limits": {"array": 10, "jobs": 12}}) == (10, 3)
     assert SLURM.limits({"limits": {"array": 5000, "jobs": 4}}) == (1001, 0)
     assert not fake.calls("sacctmgr")
@@ -37,7 +37,7 @@ def test_the_configuration_is_asked_for_once(fake):
         ({"account": "other"}, 4),  # its default QOS counts no job of the others
         ({"account": "other", "qos": "long"}, 7),
         ({"qos": "long"}, 9),
-        ({"account": "nosuch"}, 10_000 - 1),
+        ({"account": "nosuch"}, 9999 - 1),
     ],
 )
 def test_limits_of_accounting(fake, resources, room):
@@ -59,7 +59,7 @@ def test_a_partition_s_own_qos_counts_the_jobs_in_it(fake):
 
 def test_limits_that_cannot_be_asked_for_are_left_to_slurm(fake):
     fake.configure(AccountingStorageEnforce="limits")
-    assert SLURM.limits({}).room == 10_000
+    assert SLURM.limits({}).room == 9999
 
 
 def test_limits_of_a_slurm_that_is_away(fake, away):

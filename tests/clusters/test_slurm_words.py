@@ -123,7 +123,6 @@ def test_a_full_queue_is_no_fault_of_the_user(said):
         FAILED + "Resource temporarily unavailable",
         "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
         "slurm_load_jobs error: Slurm backup controller in standby mode",
-        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
         FAILED + "Zero Bytes were transmitted or received",
     ],
 )
