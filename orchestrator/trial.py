@@ -6,6 +6,7 @@ served like any other, so that whatever stands in the way of real work stands in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
@@ -247,6 +248,7 @@ def _end(study: Study, cluster: Cluster, job: Job) -> str:
                 f"job {job.job_id} ended without findings{why}",
                 *(said.details if said is not None else ()),
                 f"it printed: {output}" if output else f"it printed nothing into {log}: does it see that folder?",
+                f"what it left is in {study.path}",
             ],
         )
     )
@@ -255,11 +257,9 @@ def _end(study: Study, cluster: Cluster, job: Job) -> str:
 def _cancel(cluster: Cluster, job: Job) -> None:
     from orchestrator.clusters.base import Part
 
-    try:
+    with contextlib.suppress(UserError):  # it ends by itself: the folder that it needs is gone
         cluster.cancel([Part(job)])
-    except UserError:
-        return  # it ends by itself: the folder that it needs is gone
-    _wait_for_end(cluster, job)
+        _wait_for_end(cluster, job)
 
 
 def _wait_for_end(cluster: Cluster, job: Job) -> None:
@@ -274,7 +274,5 @@ def _wait_for_end(cluster: Cluster, job: Job) -> None:
 
 def _clear(study: Study) -> None:
     atomic.remove_folder(study.path)
-    try:
+    with contextlib.suppress(OSError):  # another trial is under way, or left its traces
         study.path.parent.rmdir()
-    except OSError:
-        return  # another trial is under way, or left its traces
