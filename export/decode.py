@@ -224,7 +224,9 @@ class Decoder:
             if layout not in layouts:
                 layouts.append(layout)
             layout.add(payload, [self.code(tag) for tag in shape.tags], shape.bare)
+            before = len(members)
             members, records = self._matching(layout, members, records, found)
+            failures += 2 * (len(members) == before)  # two shapes whose keys collide: one of them is decoded alone
         rest.append(members)
         return found
 
