@@ -157,7 +157,7 @@ def forecast(
     said = probe.verdict(study, history) if study is not None else None
     probing = bool(request.probe) and not isinstance(said, probe.Passed)
     bill = foresee(study, wanted, cluster, plan, history, probe=probing)
-    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(name, wanted, plan, said, probing=probing)))
+    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(wanted, plan, said, probing=probing)))
 
 
 def confirm(plan: Plan, *, yes: bool) -> bool:

@@ -111,6 +111,7 @@ def hand_over(
         What was shown and agreed to already.
     """
     from orchestrator.submit import submit
+    from orchestrator.view.steward import find_probe, probe_line
 
     seen = [first] if first is not None else []
 
@@ -121,6 +122,8 @@ def hand_over(
 
     result = submit(study, wanted, cluster, request, confirm=confirm)
     if not quiet:
+        if not seen and (standing := find_probe(study, study.history())) is not None:
+            common.note(probe_line(study.name, standing))
         tell(study, result)
     complain(result)
     return Done(result, seen[0] if seen else None)

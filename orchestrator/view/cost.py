@@ -151,7 +151,7 @@ def _hours(parts: Sequence[Share], what: str, seconds: Mapping[str, float] | Non
             for task in part.batch.tasks
         )
         expected /= 3600
-    return Hours(most, expected)
+    return Hours(*(None if hours is None else round(hours, 6) for hours in (most, expected)))
 
 
 def expect(

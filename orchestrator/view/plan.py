@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator import identity
-from orchestrator.view.steward import Probe, probe_line
 from orchestrator.view.table import memory, number, quantity, table
 
 if TYPE_CHECKING:
@@ -114,13 +113,13 @@ def amount(hours: float) -> str:
     return quantity(hours) if hours >= 0.01 else "less than 0.01"
 
 
-def probe_notes(name: str, wanted: Desired, plan: Plan, said: Verdict | None, *, probing: bool) -> Iterator[str]:
+def probe_notes(wanted: Desired, plan: Plan, said: Verdict | None, *, probing: bool) -> Iterator[str]:
     """Yield what a probe, past or to come, means for a plan.
 
     Parameters
     ----------
-    name, wanted, plan
-        The study's name, what it should hold, and what is to be done.
+    wanted, plan
+        What a study should hold, and what is to be done.
     said
         What the last submission said, if it was a probe.
     probing
@@ -135,9 +134,13 @@ def probe_notes(name: str, wanted: Desired, plan: Plan, said: Verdict | None, *,
             before = f"{asked} was asked for" if asked else "none was asked for"
             yield f"asks for {text} of memory: the probe measured {memory(said.peak)}, and {before}"
     elif isinstance(said, probe.Failed):
-        yield probe_line(name, Probe("failed", identity.to_text(said.run), said.message))
-    elif said is not None:
-        yield probe_line(name, Probe("open"))
+        last = said.message.strip().splitlines()[-1:]
+        yield f"the last probe failed ({' '.join(last)}, run {identity.to_text(said.run)})"
+    elif isinstance(said, probe.Open) and probing:
+        yield "a probe is under way, and the rest comes after it"
+        return
+    elif isinstance(said, probe.Open):
+        yield "a probe is under way; this does not wait for it, `--probe` would"
     corners = probe.corners(wanted.points, plan, probe.ignored(wanted.info)) if probing else []
     if corners:
         said_of = " and ".join(_corner(wanted.points, task) for task in corners)

@@ -113,7 +113,7 @@ def test_no_study_yet_says_where_to_begin(orch: Orch) -> None:
 def test_explain_fits_on_a_screen(mixed: Mixed, orch: Orch) -> None:
     name = identity.to_text(mixed.runs[7])
     text = orch("explain", "mixed", "layer=nru", "seed=1").stdout
-    assert text.startswith(f"{name}  failed: user error: mend the code")
+    assert text.startswith(f"{name}  failed: user error: ValueError: no [layer] here\nmend        mend the code")
     assert "labels      layer=nru, seed=1" in text
     assert "step        200 of 1,000, saved at 200" in text
     assert "1-1/1" in text
