@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -243,6 +244,8 @@ def _python(code: str, *arguments: str) -> tuple[str, str]:
     done = _run([sys.executable, "-c", f"import sys; sys.path[0] = {home!r}\n{code}", *arguments])
     if done is None:
         return "", f"it did not answer within {PATIENCE:.0f} s"
+    if done.returncode == -signal.SIGKILL:
+        return "", "it was killed, most likely for want of memory: ask for more of it, `memory` in grid or profile"
     if done.returncode:
         return "", (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     return done.stdout.strip(), ""
