@@ -6,7 +6,6 @@ images, audio and graphs are passed over.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +147,7 @@ class Decoder:
         single = True
         for (size, step), members in groups:
             for layout, rows, bad in self._group(buffer, starts, members, size, step, rest):
-                single &= layout.single
+                single &= layout.single or _are_single(rows.value)
                 parts.append(rows)
                 lost.append(bad)
         others = np.sort(np.concatenate([*rest, np.zeros(0, np.int64)]))
@@ -322,7 +321,7 @@ class Decoder:
                     continue
                 if value is None or (item.tensor.dtype == 10 and not plugin):
                     continue
-                one.single &= _is_single(value)
+                one.single &= _are_single(np.array(value))
             one.record.append(record)
             one.wall.append(event.wall_time)
             one.step.append(event.step)
@@ -432,10 +431,10 @@ def _stretch(found: Frames, record: int, why: str) -> Damage:
     return Damage(int(found.starts[record]) - HEADER, int(found.lengths[record]) + AROUND, why)
 
 
-def _is_single(value: float) -> bool:
-    """Say whether float32 holds a number."""
+def _are_single(values: Float64) -> bool:
+    """Say whether float32 holds some numbers."""
     with np.errstate(over="ignore"):
-        return math.isnan(value) or float(np.float32(value)) == value
+        return np.array_equal(values, values.astype(np.float32), equal_nan=True)
 
 
 def _is_empty(payload: bytes) -> bool:

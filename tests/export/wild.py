@@ -18,7 +18,7 @@ Row = tuple[str, int, bytes, bytes]
 """Tag, step, and the bits of wall time and value."""
 
 TAGS = ["loss", "lòss", "metric/valid", "metric/tests", "", 'a, "b"\nc', "x" * 130, "🙂/W", "loss_"]
-DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+NUMBERS = {"f2": 19, "f4": 1, "f8": 2, "i1": 6, "i2": 5, "i4": 3, "i8": 9, "u1": 4, "u2": 17, "u4": 22, "u8": 23}
 KINDS = ["scalar", "scalar", "scalar", "several", "tensor", "content", "bare", "vector", "histogram", "image", "text",
          "graph", "mark", "odd", "curve"]  # fmt: skip
 
@@ -48,7 +48,7 @@ def _event(kind: str, tag: str, step: int, wall: float, draw: np.random.Generato
     event = Event(wall_time=wall, step=step)
     value = Summary.Value(tag=tag)
     number = _number(draw)
-    dtype = np.dtype(DTYPES[int(draw.integers(len(DTYPES)))])
+    dtype = np.dtype(list(NUMBERS)[int(draw.integers(len(NUMBERS)))])
     with np.errstate(all="ignore"):
         array = np.asarray(number if dtype.kind == "f" else int(draw.integers(0, 100))).astype(dtype)
     if kind == "scalar":
@@ -61,21 +61,8 @@ def _event(kind: str, tag: str, step: int, wall: float, draw: np.random.Generato
         array = array.astype("<i4") if dtype.str[1:] in ("u4", "u8", "u2") else array
         value.tensor.CopyFrom(make_tensor_proto(array.reshape([(), (1,)][int(draw.integers(2))])))
     elif kind == "content":
-        number_of = {
-            "f2": 19,
-            "f4": 1,
-            "f8": 2,
-            "i1": 6,
-            "i2": 5,
-            "i4": 3,
-            "i8": 9,
-            "u1": 4,
-            "u2": 17,
-            "u4": 22,
-            "u8": 23,
-        }
         value.tensor.CopyFrom(
-            TensorProto(dtype=number_of[dtype.str[1:]], tensor_shape=TensorShapeProto(), tensor_content=array.tobytes())
+            TensorProto(dtype=NUMBERS[dtype.str[1:]], tensor_shape=TensorShapeProto(), tensor_content=array.tobytes())
         )
     elif kind in ("vector", "curve"):
         value.tensor.CopyFrom(make_tensor_proto(np.arange(3.0) if kind == "vector" else np.float32(1)))
