@@ -21,15 +21,16 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from orchestrator import identity
 from orchestrator.experiment import ExperimentParams
 from orchestrator.recorder import IntArray, Outcome, Recorder, Snapshot
+from orchestrator.worker import chance
 
-_STATE: Final = "pickle"
+_STATE, _RANDOM = "pickle", "random"
 
 
 class Run:
@@ -85,16 +86,25 @@ class Run:
         """Keep a state from which :meth:`restore` can go on. Call it as often as you like.
 
         It is pickled and written when the cadence of ``resources.checkpoint`` asks for it, and always before the run
-        is told to stop; in between the call costs next to nothing. What was logged so far is part of it.
+        is told to stop; in between the call costs next to nothing. What was logged so far is part of it, and so are the
+        global random generators of Python, NumPy and torch; generators of one's own belong into the state.
         """
         if self._recorder.orders().checkpoint:
-            data = np.frombuffer(pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL), np.uint8)
-            steps = np.array([self._step], np.int64)
-            self._recorder.checkpoint(self._lane, Snapshot(steps, {_STATE: data.reshape(-1, 1)}))
+            parts = {_STATE: pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL), _RANDOM: chance.capture()}
+            arrays = {name: np.frombuffer(data, np.uint8).reshape(-1, 1) for name, data in parts.items()}
+            self._recorder.checkpoint(self._lane, Snapshot(np.array([self._step], np.int64), arrays))
 
     def restore(self) -> Any:
-        """Return the state of the last checkpoint, whole; None if the run begins anew."""
-        return None if self._restored is None else pickle.loads(self._restored.arrays[_STATE].tobytes())  # noqa: S301
+        """Return the state of the last checkpoint, whole; None if the run begins anew.
+
+        The global random generators go on from where they stood then.
+        """
+        if self._restored is None:
+            return None
+        arrays = self._restored.arrays
+        if _RANDOM in arrays:
+            chance.reinstate(arrays[_RANDOM].tobytes())
+        return pickle.loads(arrays[_STATE].tobytes())  # noqa: S301  (we wrote it ourselves)
 
     def finish(self, outcome: Outcome) -> None:
         """Close the run. The worker calls it."""

@@ -52,6 +52,23 @@ def test_a_checkpoint_is_written_when_it_is_due_and_restored_whole(tmp_path):
     assert again.restore() == {"step": 1, "weights": [1.5, None, "x"]}
 
 
+def test_the_global_generators_go_on_from_where_they_stood(tmp_path):
+    import random
+
+    import torch
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    recorder = MemoryRecorder(lambda _: Orders(checkpoint=True))
+    make(tmp_path, recorder).checkpoint({})
+    expected = [draw() for _ in range(3)]
+    assert [draw() for _ in range(3)] != expected
+    again = make(tmp_path, MemoryRecorder(), recorder.checkpoints[0][1])
+    assert again.restore() == {}
+    assert [draw() for _ in range(3)] == expected
+
+
 @pytest.mark.parametrize("orders", [Orders(stop=True), Orders(cancelled=frozenset({0}))])
 def test_it_says_when_to_stop(tmp_path, orders):
     run = make(tmp_path, MemoryRecorder(lambda n: orders if n else Orders()))
