@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,8 @@ from orchestrator.points import MISSING, Column, Points
 from orchestrator.probe import GRAIN, Failed, Open, Passed, corners, memory, request, verdict
 from orchestrator.study.history import History
 from orchestrator.study.study import Study
-from tests.study.studies import enter, finish, ids, make_info, make_points, save, start
+from orchestrator.submit import Request, advance, submit
+from tests.study.studies import FakeCluster, enter, finish, ids, make_info, make_points, make_wanted, save, start
 
 GIB = 1024**3
 
@@ -183,3 +185,82 @@ def test_the_request_grows_and_never_shrinks():
     assert request({"memory": "1G"}, passed) == {"memory": "1G"}
     assert request({"memory": "1G"}, passed, 2) == {"memory": "1536M"}
     assert request({}, Passed(0, 0)) == {}
+
+
+# --- the procedure ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def probing(tmp_path):
+    """A study whose probe of two tasks is in the queue; its steward, and what it wants."""
+    study, cluster = Study.create(tmp_path, "p"), FakeCluster()
+    wanted = make_wanted(make_points(12, ["nmru", "nru"]), resources={"lanes": 3, "cpus": 1, "retries": 2})
+    submit(study, wanted, cluster, Request(probe=50), clusters=cluster, argv=())
+    return study, cluster, wanted
+
+
+def ended(study, cluster, **used):
+    cluster.states["job1"] = "gone"
+    for task in ("1-0", "1-1"):
+        end(study, task, peak=GIB, **used)
+
+
+def test_a_probe_is_one_array_of_two_elements_and_its_steward(probing):
+    study, cluster, _ = probing
+    (entry,) = study.chain()
+    assert (entry.probe, entry.per_job, entry.arrays, len(entry.tasks)) == (50, 1, ((0, 2),), 2)
+    assert list(cluster.stewards) == ["steward1"]
+    layers = [study.generation().points.label(task.indices()[0])["layer"] for task in entry.tasks]
+    assert sorted(layers) == ["nmru", "nru"]
+
+
+def test_the_rest_waits_for_the_probe_and_asks_for_what_it_measured(probing):
+    study, cluster, _ = probing
+    assert not advance(study, cluster, cluster).published
+    end(study, "1-0", peak=GIB)
+    assert not advance(study, cluster, cluster).published  # the other one is still at work
+    end(study, "1-1", peak=2 * GIB)
+    cluster.states["job1"] = "gone"
+    rest = advance(study, cluster, cluster)
+    assert {entry.resources["memory"] for entry in rest.published} == {"2816M"}  # 2 GiB and 30 %, in quarters
+    assert rest.plan.cost.runs == 24
+    assert {entry.probe for entry in rest.published} == {0}
+
+
+def test_tasks_side_by_side_share_the_memory(probing):
+    study, cluster, wanted = probing
+    ended(study, cluster)
+    wide = replace(wanted, info={**wanted.info, "resources": {**wanted.resources, "cpus": 4}})
+    (entry,) = submit(study, wide, cluster, clusters=cluster, argv=()).published
+    assert (entry.per_job, entry.resources["memory"]) == (4, "6144M")
+
+
+def test_after_a_probe_that_failed_only_a_person_goes_on(probing):
+    study, cluster, wanted = probing
+    begun = start(study, "1-0")
+    begun.write("failed", lanes=[0, 1, 2], message="ValueError: no", signature="x", **{"class": "user error"})
+    begun.write("end", reason="finished")
+    end(study, "1-1", peak=1)
+    cluster.states["job1"] = "gone"
+    assert not advance(study, cluster, cluster).published
+    assert submit(study, wanted, cluster, clusters=cluster, argv=()).plan.cost.runs == 21
+
+
+def test_nobody_probes_twice_what_is_under_way_or_has_passed(probing):
+    study, cluster, wanted = probing
+    again = Request(probe=50)
+    assert not submit(study, wanted, cluster, again, clusters=cluster, argv=()).published
+    ended(study, cluster)
+    published = submit(study, wanted, cluster, again, clusters=cluster, argv=()).published
+    assert [entry.probe for entry in published] == [0]
+
+
+def test_a_probe_that_vanished_holds_nobody_up(probing):
+    study, cluster, _ = probing
+    cluster.states["job1"] = "gone"
+    assert advance(study, cluster, cluster).plan.cost.runs == 24
+
+
+def test_without_asking_for_it_a_person_waits_for_no_probe(probing):
+    study, cluster, wanted = probing
+    assert submit(study, wanted, cluster, clusters=cluster, argv=()).plan.cost.runs == 18
