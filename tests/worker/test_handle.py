@@ -58,7 +58,7 @@ def test_the_global_generators_go_on_from_where_they_stood(tmp_path):
     import torch
 
     def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item()
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002  (global generators are the point)
 
     recorder = MemoryRecorder(lambda _: Orders(checkpoint=True))
     make(tmp_path, recorder).checkpoint({})
