@@ -304,10 +304,12 @@ def kill(words: Iterable[str], signal: str | None = None) -> None:
 def requeue(word: str) -> tuple[bool, str]:
     """Start a job again from its beginning. Return whether it will be, and what LSF said.
 
-    LSF may have done so by itself meanwhile: that it waits already is a yes.
+    LSF may have done so by itself meanwhile: that it waits already is a yes. And it may end this job, with the command
+    in it, before that can say so.
     """
     answer = LSF.ask(["brequeue", word])
-    return answer.code == 0 or bool(COMING.search(answer.err + answer.out)), answer.said
+    taken = answer.code is not None and answer.code <= 0
+    return taken or bool(COMING.search(answer.err + answer.out)), answer.said
 
 
 def _chunks(words: Iterable[str]) -> Iterable[list[str]]:

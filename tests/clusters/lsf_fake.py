@@ -135,6 +135,9 @@ class Lsf:
             lies.write_text(json.dumps(left))
             sys.stdout.write(out)
             sys.stderr.write(err)
+            sys.stdout.flush()
+            if code < 0:
+                os.kill(os.getpid(), -code)
             return int(code)
         return int(getattr(self, name)(words))
 

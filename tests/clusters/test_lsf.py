@@ -313,6 +313,7 @@ def test_who_we_are(cluster, monkeypatch, number, here):
         (("Job <7[3]> is being requeued\n", "", 0), True),
         (("", "Job <7[3]>: Job has already been requeued\n", 255), True),
         (("", "Job <7[3]>: Job has not started yet\n", 255), True),
+        (("", "", -15), True),  # it was ended with the job
         (("", "Job <7[3]>: User permission denied\n", 255), False),
         (("", "Job <7[3]>: Job has already finished\n", 255), False),
     ],
