@@ -376,5 +376,5 @@ def exec_line(command: Sequence[str]) -> str:
 def steward_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a steward's job asks for: one core, no accelerator, and whatever ``resources["steward"]`` changes."""
     own = {name: value for name, value in (resources.get("steward") or {}).items() if value is not None}
-    plain = {"cpus": 1, "gpus": 0, "gpu_type": None, "memory": "4G", "time": "1h", "parallel": None}
+    plain = {"cpus": 1, "gpus": 0, "gpu_type": None, "memory": "2G", "time": "1h", "parallel": None}
     return {**resources, **plain, **own}

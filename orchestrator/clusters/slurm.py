@@ -223,6 +223,8 @@ def script(
         further["output"] = str(log).replace("%", "%%")
     if folder is not None:
         further["chdir"] = str(folder)
+    if resources.get("exclude"):
+        further["exclude"] = ",".join(resources["exclude"])
     if elements is not None:
         parallel = resources.get("parallel")
         further["array"] = f"0-{elements - 1}{f'%{parallel}' if parallel else ''}"

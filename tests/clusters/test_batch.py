@@ -170,5 +170,5 @@ def test_a_steward_asks_for_little():
         }
     )
     assert {name: asked[name] for name in ("cpus", "gpus", "gpu_type", "memory", "time", "queue", "account")} == {
-        "cpus": 1, "gpus": 0, "gpu_type": None, "memory": "4G", "time": "5m", "queue": "cpu", "account": "lab",
+        "cpus": 1, "gpus": 0, "gpu_type": None, "memory": "2G", "time": "5m", "queue": "cpu", "account": "lab",
     }  # fmt: skip

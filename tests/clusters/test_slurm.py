@@ -49,12 +49,13 @@ def test_an_array_is_one_job_and_one_file(fake, study):
 
 def test_the_script_becomes_the_element_s_process(fake, study):
     submit(study, cpus=3, memory="1.5G", time="61s", gpus=2, gpu_type="a100", partition="long", account="lab",
-           qos="high", constraint="a&b", parallel=2, prologue="module load x\nexport Y='1 2'", python="/opt/py",
-           extra=["--exclusive", "--comment 'a b'"])  # fmt: skip
+           qos="high", constraint="a&b", parallel=2, exclude=["n3", "n4"],
+           prologue="module load x\nexport Y='1 2'", python="/opt/py", extra=["--exclusive", "--comment 'a b'"])  # fmt: skip
     lines = study.script_path(1, 0).read_text().splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
     assert options == [
         "--account=lab", "--array=0-4%2", f"--chdir={study.path}", "--constraint='a&b'", "--cpus-per-task=3",
+        "--exclude=n3,n4",
         "--gres=gpu:a100:2", f"--job-name={fake.jobs['102']['name']}", "--kill-on-invalid-dep=no", "--mem=1536M",
         "--nodes=1", "--ntasks-per-node=1", "--open-mode=append", f"--output={study.log_path(1, 0)}",
         "--partition=long", "--qos=high", "--requeue", "--signal=B:USR2@30", "--time=2", "--exclusive",
