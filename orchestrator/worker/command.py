@@ -201,7 +201,7 @@ def last_step(files: list[Path]) -> int:
     return last
 
 
-def failure(status: int, stderr: Path, start: int) -> Failure:
+def failure(status: int, stderr: Path, start: int, *, starved: bool = False) -> Failure:
     """Describe a program that did not exit with 0.
 
     Parameters
@@ -210,6 +210,8 @@ def failure(status: int, stderr: Path, start: int) -> Failure:
         Its exit status; negative: the signal that ended it.
     stderr, start
         Its standard error begins at this byte of that file.
+    starved
+        Whether the kernel ended processes for want of memory meanwhile.
     """
     with stderr.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -217,6 +219,8 @@ def failure(status: int, stderr: Path, start: int) -> Failure:
         said = file.read().decode("utf-8", "replace").strip()
     # A shell says 128 + n of a program that signal n ended.
     number = -status if status < 0 else status - 128
+    if number == signal.SIGKILL and starved:
+        return sentence("oom", f"the command was killed for want of memory\n{said}".strip())
     if number == signal.SIGKILL:
         what = "the command was killed (by the system, if memory ran out)"
         return sentence("lost", f"{what}\n{said}".strip())

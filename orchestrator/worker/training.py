@@ -23,6 +23,7 @@ from orchestrator.worker.halving import train_in_halves
 from orchestrator.worker.handle import Run
 from orchestrator.worker.heartbeat import Heartbeat
 from orchestrator.worker.log import LOG
+from orchestrator.worker.pool import oom_kills
 from orchestrator.worker.recorder import Part, TaskRecorder
 
 
@@ -210,6 +211,7 @@ def _train_command(work: Work, lane: int) -> None:
     work.recorder.begin([lane], {})
     start = work.incarnation.stderr.stat().st_size
     variables = {"ORCH_RUN_DIR": str(folder), "ORCH_RUN_ID": run, "ORCH_SEED": str(params.seed)}
+    kills = oom_kills()
     program = command.Program(words, folder, work.project, link, variables)
     ended_by_us = False
 
@@ -228,7 +230,8 @@ def _train_command(work: Work, lane: int) -> None:
         steps = np.array([command.last_step(files)], np.int64)
         work.recorder.verdict(np.array([lane], np.int64), "done", steps)
     else:
-        work.recorder.fail([lane], command.failure(status, work.incarnation.stderr, start))
+        starved = oom_kills() > kills
+        work.recorder.fail([lane], command.failure(status, work.incarnation.stderr, start, starved=starved))
 
 
 FORMS: Mapping[str, Callable[[Work, list[int]], None]] = {

@@ -176,3 +176,13 @@ def test_the_runs_own_names_are_filled_in():
 def test_an_empty_command_is_a_sentence():
     with pytest.raises(UserError, match="the command is empty"):
         command.words("  ", {}, "abc", Path("/d"))
+
+
+def test_who_is_killed_while_memory_runs_out_was_killed_for_it(tmp_path):
+    said = tmp_path / "stderr"
+    said.write_text("before\nits last words\n")
+    hungry = command.failure(-signal.SIGKILL, said, 7, starved=True)
+    assert (hungry.kind, hungry.message) == ("oom", "the command was killed for want of memory\nits last words")
+    assert command.failure(128 + signal.SIGKILL, said, 7, starved=True).kind == "oom"
+    assert command.failure(-signal.SIGKILL, said, 7).kind == "lost"
+    assert command.failure(3, said, 7, starved=True).kind == "user error"
