@@ -50,7 +50,8 @@ def test_an_array_is_one_job_and_one_file(fake, study):
 def test_the_script_becomes_the_element_s_process(fake, study):
     submit(study, cpus=3, memory="1.5G", time="61s", gpus=2, gpu_type="a100", partition="long", account="lab",
            qos="high", constraint="a&b", parallel=2, exclude=["n3", "n4"],
-           prologue="module load x\nexport Y='1 2'", python="/opt/py", extra=["--exclusive", "--comment 'a b'"])  # fmt: skip
+           prologue="module load x\nexport Y='1 2'", python="/opt/py",
+           extra=["--exclusive", "--comment 'a b'"])  # fmt: skip
     lines = study.script_path(1, 0).read_text().splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
     assert options == [
