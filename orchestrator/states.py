@@ -116,9 +116,16 @@ LSF_TERMINATION: Mapping[str, FailureClass] = {
     "TERM_REQUEUE_ADMIN": "preempted",
     "TERM_OWNER": "preempted",
     "TERM_ADMIN": "preempted",
+    "TERM_FORCE_OWNER": "preempted",
+    "TERM_FORCE_ADMIN": "preempted",
+    "TERM_BUCKET_KILL": "preempted",
     "TERM_LOAD": "preempted",
+    "TERM_RC": "preempted",
+    "TERM_REQUEUE_RC": "preempted",
     "TERM_UNKNOWN": "lost",
     "TERM_ZOMBIE": "node",
+    "TERM_REMOVE_HUNG_JOB": "node",
+    "TERM_CWD_NOTEXIST": "node",
 }
 """Why LSF says that a job was ended (``bjobs -o exit_reason``, ``bhist -l``)."""
 

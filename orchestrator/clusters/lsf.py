@@ -228,6 +228,7 @@ def script(
         queue=resources.get("queue"),
         project=resources.get("account"),
         select=resources.get("constraint"),
+        exclude=tuple(resources.get("exclude") or ()),
         after=" && ".join(f"ended({job})" for job in _ids(after)) or None,
         extra=extra,
     )

@@ -131,6 +131,8 @@ class Ask(NamedTuple):
         Where it goes, and who is charged.
     select
         What a machine must have: the inside of ``select[]``, or any resource requirement.
+    exclude
+        Machines that it must not run on.
     after
         The dependency condition.
     extra
@@ -150,6 +152,7 @@ class Ask(NamedTuple):
     queue: str | None = None
     project: str | None = None
     select: str | None = None
+    exclude: tuple[str, ...] = ()
     after: str | None = None
     extra: tuple[str, ...] = ()
 
@@ -177,11 +180,24 @@ def _requirements(ask: Ask, dialect: Dialect) -> str:
     if ask.gpus and not dialect.knows("bsub", "-gpu"):
         usage.append(f"ngpus_excl_p={ask.gpus}")
     parts = [
-        ask.select if not ask.select or "[" in ask.select else f"select[{ask.select}]",
+        _machines(ask),
         f"rusage[{','.join(usage)}]" if usage else "",
         "span[hosts=1]",
     ]
     return " ".join(filter(None, parts))
+
+
+def _machines(ask: Ask) -> str:
+    """Return which machines will do; there may be only one ``select[]``."""
+    others = [f"hname!='{name}'" for name in ask.exclude]
+    given = ask.select or ""
+    if given and "[" not in given:
+        given = f"select[{given}]"
+    if not others:
+        return given
+    if "select[" not in given:
+        return f"select[{' && '.join(others)}] {given}".strip()
+    return re.sub(r"select\[([^]]*)\]", lambda own: f"select[{' && '.join([f'({own[1]})', *others])}]", given, count=1)
 
 
 def _accelerators(ask: Ask, dialect: Dialect) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from orchestrator.clusters import lsf_text
 from orchestrator.clusters.base import LimitReached
 from orchestrator.clusters.batch import BRIEFLY, Commands, SchedulerFacts, Transient
-from orchestrator.clusters.lsf_options import Dialect, listed_options
+from orchestrator.clusters.lsf_options import Dialect, element, listed_options
 from orchestrator.clusters.lsf_text import WIDE, Format, Listing, Product, Row, Story
 from orchestrator.clusters.lsf_words import COMING, ENDED, FULL, NOT_UNDERSTOOD, TRANSIENT, refusal
 from orchestrator.errors import ExitCode, UserError
@@ -34,6 +34,9 @@ LSF: Final = Commands(
 )
 
 _HELP: Final = replace(LSF, transient=re.compile(r"(?!)"))
+SLOW: Final = 30.0
+"""Seconds for a command whose answer is not needed: histories are read from files that may be large."""
+
 _ARGUMENTS: Final = 60_000
 """Characters of ids in one command."""
 
@@ -140,12 +143,11 @@ _PENDING: Final = ("MAX_PEND_JOBS",)
 
 
 def _optional(*command: str) -> str:
-    """Return what a command prints; nothing if it cannot be run or fails."""
+    """Return what a command prints; nothing if it cannot be run, or takes too long. Some fail after they have told."""
     try:
-        answer = LSF.once(command)
+        return LSF.once(command, timeout=SLOW).out
     except (Transient, UserError):
         return ""
-    return "" if answer.code else answer.out
 
 
 def facts() -> SchedulerFacts:
@@ -217,24 +219,24 @@ def pending(words: Sequence[str]) -> dict[tuple[str, int], tuple[str, ...]]:
 
 
 def stories(words: Sequence[str]) -> dict[tuple[str, int], Story]:
-    """Return how jobs went, by (job id, number): from the event log, and from accounting what that does not tell.
+    """Return how jobs went, by (job id, number): from the newest events, then from all, then from accounting.
 
-    What cannot be found out is not in the answer: sites may have either, or none.
+    What cannot be found out is not in the answer: sites may have any of these, or none, and they may be slow.
     """
-    told = _told(["bhist", "-l", "-n", "0", *words])
-    if not words or (told and all(story.ended for story in told.values())):
-        return told
-    for job, story in _told(["bacct", "-l", *words]).items():
-        if story.ended or job not in told:
-            told[job] = story
+    told: dict[tuple[str, int], Story] = {}
+    for command in (["bhist", "-l"], ["bhist", "-l", "-n", "0"], ["bacct", "-l"]):
+        missing = [word for word in words if not _ended(told, word)]
+        if not missing:
+            break
+        for job, story in lsf_text.read_stories(_optional(*command, *missing)).items():
+            if story.ended or job not in told:
+                told[job] = story
     return told
 
 
-def _told(command: Sequence[str]) -> dict[tuple[str, int], Story]:
-    try:
-        return lsf_text.read_stories(LSF.ask(command, longest=BRIEFLY).out)
-    except UserError:
-        return {}
+def _ended(told: Mapping[tuple[str, int], Story], word: str) -> bool:
+    ends = [story.ended for job, story in told.items() if word in (job[0], element(*job))]
+    return bool(ends) and all(ends)
 
 
 # --- handing over -----------------------------------------------------------------------------------------------------

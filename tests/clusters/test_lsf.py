@@ -156,7 +156,7 @@ def test_jobs_of_jobs_know_nothing_of_their_parents(monkeypatch, tmp_path):
 
 def test_a_script_becomes_its_command(lsf, tmp_path):
     text = script(
-        {"prologue": "module load x\nexport A=1", "extra": ["  -app   deep "]}, ["python", "a b"], name="x",
+        {"prologue": "module load x\nexport A=1", "extra": ["  -app   deep "], "exclude": ["h1"]}, ["python", "a b"], name="x",
         folder=tmp_path / "the study", log=tmp_path / "a log", after=[job("7"), job("8"), job("8"), job("host:1:1")],
     )  # fmt: skip
     assert text.splitlines()[-6:] == [
@@ -165,6 +165,7 @@ def test_a_script_becomes_its_command(lsf, tmp_path):
     ]  # fmt: skip
     assert '#BSUB -w "ended(7) && ended(8)"' in text
     assert "#BSUB -app deep" in text
+    assert "select[hname!='h1']" in text
     with pytest.raises(UserError, match="itself says what stands in the option -J"):
         script({"extra": ["-J mine"]}, ["true"], name="x")
 
@@ -184,7 +185,8 @@ def test_a_steward_waits_for_jobs_and_for_none_that_are_forgotten(cluster, lsf, 
     assert (left.n, left.array, left.job_id) == (0, 0, "42")
     text = (study.steward_path(3) / "job.sh").read_text()
     assert "#BSUB -w ended(8)\n" in text.replace('"', "")
-    assert {"#BSUB -n 1", "#BSUB -W 60", "#BSUB -M 4096MB"} <= set(text.splitlines())
+    assert {"#BSUB -n 1", "#BSUB -W 60"} <= set(text.splitlines())
+    assert "-M 65536MB" not in text
     assert "-gpu" not in text
 
 
@@ -252,6 +254,13 @@ def test_a_listing_of_another_kind_is_tried(cluster, lsf):
 
 
 STORIES = """\
+Job <7[1]>, User <me>, Command <x>
+Sat Nov 21 04:13:00: Exited by signal 9. The CPU time used is 0.0 seconds;
+
+MEMORY USAGE:
+MAX MEM: 3 Gbytes;  AVG MEM: 2 Gbytes
+------------------------------------------------------------------------------
+
 Job <7[3]>, User <me>, Command <x>
 Sat Nov 21 04:13:00: Exited by signal 11. The CPU time used is 0.0 seconds;
 ------------------------------------------------------------------------------
@@ -275,6 +284,7 @@ def test_evidence_comes_from_queue_and_history(cluster, lsf):
     }  # fmt: skip
     assert told["7_1"].why == "It is pending: Not enough slots: 3 hosts."
     assert "SIGSEGV" in told["7_2"].why
+    assert "memory: 3 Gbytes used" in told["7_0"].details
     assert [len(lsf.calls(name)) for name in ("bjobs", "bhist")] == [2, 1]
     assert lsf.calls("bhist")[0][-3:] == ["9", "7[1]", "7[3]"]
 

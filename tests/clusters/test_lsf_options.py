@@ -159,6 +159,20 @@ def test_a_whole_requirement_stands_as_it_is():
 
 
 @pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        (None, "select[hname!='h1' && hname!='h-2']"),
+        ("a || b", "select[(a || b) && hname!='h1' && hname!='h-2']"),
+        ("order[ut]", "select[hname!='h1' && hname!='h-2'] order[ut]"),
+        ("order[ut] select[a]", "order[ut] select[(a) && hname!='h1' && hname!='h-2']"),
+    ],
+)
+def test_machines_are_excluded_in_the_only_select(select, said):
+    asked = options(Ask("x", select=select, exclude=("h1", "h-2")), Dialect())
+    assert f'-R "{said} span[hosts=1]"' in asked
+
+
+@pytest.mark.parametrize(
     ("value", "said"),
     [("plain/x.y:1", "plain/x.y:1"), ("a b", '"a b"'), ('a "b"', "'a \"b\"'"), ("x[1-2]%3", '"x[1-2]%3"')],
 )
