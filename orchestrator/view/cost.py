@@ -241,9 +241,11 @@ def foresee(
     parts = shares(wanted, planned, cluster)
     known = samples(study, history) if study is not None and history.ended else []
     tasks = [task for part in parts for task in part.batch.tasks]
-    kinds = Kinds(points, [*info["lanes"], info["steps"]])
-    work = _work(points, tasks, planned, info)
-    seconds = expect(tasks, work, [kinds.of(task.points[0][0]) for task in tasks], known) if known else None
+    seconds = None
+    if known:
+        kinds = Kinds(points, [*info["lanes"], info["steps"]])
+        work = _work(points, tasks, planned, info)
+        seconds = expect(tasks, work, [kinds.of(task.points[0][0]) for task in tasks], known)
     first = max(parts, key=lambda part: part.elements, default=None)
     start = None
     if first is not None:
