@@ -155,8 +155,9 @@ def test_jobs_of_jobs_know_nothing_of_their_parents(monkeypatch, tmp_path):
 
 
 def test_a_script_becomes_its_command(lsf, tmp_path):
+    resources = {"prologue": "module load x\nexport A=1", "extra": ["  -app   deep "], "exclude": ["h1"]}
     text = script(
-        {"prologue": "module load x\nexport A=1", "extra": ["  -app   deep "], "exclude": ["h1"]}, ["python", "a b"], name="x",
+        resources, ["python", "a b"], name="x",
         folder=tmp_path / "the study", log=tmp_path / "a log", after=[job("7"), job("8"), job("8"), job("host:1:1")],
     )  # fmt: skip
     assert text.splitlines()[-6:] == [
