@@ -1,0 +1,219 @@
+"""The readers that ``bench_export.py`` compares, each a process: ``python event_readers.py READER FOLDER [PARQUET]``.
+
+Prints a line of JSON: CPU seconds of reading alone (imports left out, child processes counted), rows, a checksum that
+is the same for the same rows in any order, and peak memory. With PARQUET, the rows are written there as a long table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Columns = dict[str, Any]
+"""run, tag: lists or arrays; step, wall_time, value: arrays. None where the reader writes its table itself."""
+
+
+def main() -> None:
+    name, folder, *more = sys.argv[1:]
+    imports, read = READERS[name]
+    imports()
+    before = cpu()
+    found = read(Path(folder))
+    seconds = cpu() - before
+    if more:
+        save(found, Path(more[0]))
+    print(
+        json.dumps(
+            {
+                "cpu": seconds,
+                "rows": len(found["step"]),
+                "check": checksum(found),
+                "mb": max(resource.getrusage(who).ru_maxrss for who in WHO) / 1e3,
+            }
+        )
+    )
+
+
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def cpu() -> float:
+    """Return CPU seconds of this process and its children that ended."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, WHO))
+
+
+def checksum(found: Columns) -> list[float]:
+    """Return sums that do not depend on the order of rows."""
+    value, wall = (np.asarray(found[name], np.float64) for name in ("value", "wall_time"))
+    finite = value[np.isfinite(value)]
+    parts = (int(np.sum(found["step"])), float(np.sort(finite).sum()), float(np.sort(wall).sum()))
+    return [parts[0], round(parts[1], 6), round(parts[2], 1)]
+
+
+def save(found: Columns, path: Path) -> None:
+    """Write a long table, as one would."""
+    import pandas as pd
+
+    frame = found["frame"] if "frame" in found else pd.DataFrame(found)
+    for name in ("run", "tag"):
+        if name in frame:
+            frame[name] = frame[name].astype("category")
+    frame.to_parquet(path, compression="zstd")
+
+
+# --- ours
+
+
+def ours(folder: Path) -> Columns:
+    """Columns with a code for each tag, in the order of the files; damage is looked for, and told."""
+    from export.attempts import walk
+    from export.decode import Decoder
+    from export.reader import Reader, Report
+
+    reports = [Report(path) for _, paths in walk(str(folder)) for path in paths]
+    parts = [batch.rows for batch in Reader(Decoder()).read(reports)]
+    names = {"tag": "tag", "step": "step", "wall_time": "wall", "value": "value"}
+    return {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
+
+
+def ours_sorted(folder: Path) -> Columns:
+    """As the tables have them: through the store, purged, one row per step, sorted by run, tag and step."""
+    from export import corpus
+    from export.scalars import gather
+
+    with tempfile.TemporaryDirectory() as place:
+        gathered = gather(corpus.of_folder(folder), Path(place), watch=lambda _: None)
+        parts = [chunk.latest() for chunk in gathered.chunks()]
+    names = {"run": "point", "tag": "tag", "step": "step", "wall_time": "wall", "value": "value"}
+    return {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
+
+
+def import_ours() -> None:
+    import export.corpus
+    import export.messages
+    import export.scalars
+
+    export.messages.message("Event")
+
+
+# --- TensorBoard
+
+
+def accumulator(folder: Path) -> Columns:
+    """TensorBoard's EventAccumulator, one for each run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    found: Columns = {"run": [], "tag": [], "step": [], "wall_time": [], "value": []}
+    for place, _, names in os.walk(folder):
+        if not any("tfevents" in name for name in names):
+            continue
+        one = EventAccumulator(place, size_guidance={"scalars": 0, "tensors": 0}, purge_orphaned_data=False)
+        one.Reload()
+        for tag in one.Tags()["scalars"]:
+            for event in one.Scalars(tag):
+                _append(found, place, tag, event, event.value)
+        for tag in one.Tags()["tensors"]:
+            if one.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
+                for event in one.Tensors(tag):
+                    _append(found, place, tag, event, make_ndarray(event.tensor_proto).item())
+    return {
+        name: np.array(column) if name in ("step", "wall_time", "value") else column for name, column in found.items()
+    }
+
+
+def _append(found: Columns, run: str, tag: str, event: Any, value: float) -> None:
+    for name, item in (("run", run), ("tag", tag), ("step", event.step), ("wall_time", event.wall_time)):
+        found[name].append(item)
+    found["value"].append(value)
+
+
+def import_accumulator() -> None:
+    import tensorboard.backend.event_processing.event_accumulator  # noqa: F401
+
+
+def tbparse(folder: Path) -> Columns:
+    """Let tbparse make its data frame of scalars."""
+    from tbparse import SummaryReader
+
+    wanted = {"event_types": {"scalars"}, "extra_columns": {"dir_name", "wall_time"}}
+    frame = SummaryReader(str(folder), pivot=False, **wanted).scalars
+    none = np.zeros(0)
+    return {"frame": frame, **{name: frame.get(name, none) for name in ("step", "wall_time", "value")}}
+
+
+def import_tbparse() -> None:
+    import tbparse  # noqa: F401
+
+
+def rust(folder: Path) -> Columns:
+    """TensorBoard's data server with --checksum: load once, then ask for all scalars."""
+    import grpc
+    import tensorboard_data_server
+    from tensorboard.data.proto import data_provider_pb2 as messages
+    from tensorboard.data.proto import data_provider_pb2_grpc as service
+
+    with tempfile.TemporaryDirectory() as place:
+        server = subprocess.Popen(
+            [
+                tensorboard_data_server.server_binary(), f"--logdir={folder}", "--reload=once", "--port=0",
+                "--checksum", "--samples-per-plugin=scalars=all", f"--port-file={place}/port", "--die-after-stdin", "--verbose",
+            ],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert server.stderr is not None
+        assert server.stdin is not None
+        for line in server.stderr:
+            if "Finished load cycle" in line:
+                break
+        port = int(Path(place, "port").read_text())
+        options = [("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(f"localhost:{port}", options=options) as channel:
+            answer = service.TensorBoardDataProviderStub(channel).ReadScalars(
+                messages.ReadScalarsRequest(
+                    plugin_filter=messages.PluginFilter(plugin_name="scalars"),
+                    downsample=messages.Downsample(num_points=1 << 40),
+                )
+            )
+        server.stdin.close()
+        server.wait()
+    found: Columns = {"run": [], "tag": [], "step": [], "wall_time": [], "value": []}
+    for run in answer.runs:
+        for tag in run.tags:
+            found["run"] += [run.run_name] * len(tag.data.step)
+            found["tag"] += [tag.tag_name] * len(tag.data.step)
+            for name in ("step", "wall_time", "value"):
+                found[name].append(np.array(getattr(tag.data, name)))
+    return {
+        name: np.concatenate(column) if name in ("step", "wall_time", "value") else column
+        for name, column in found.items()
+    }
+
+
+def import_rust() -> None:
+    import grpc  # noqa: F401
+    import tensorboard.data.proto.data_provider_pb2_grpc  # noqa: F401
+    import tensorboard_data_server  # noqa: F401
+
+
+READERS: dict[str, tuple[Callable[[], None], Callable[[Path], Columns]]] = {
+    "ours": (import_ours, ours),
+    "ours, sorted": (import_ours, ours_sorted),
+    "EventAccumulator": (import_accumulator, accumulator),
+    "tbparse": (import_tbparse, tbparse),
+    "Rust --checksum": (import_rust, rust),
+}
+"""Name of a reader to what it imports and what reads a folder."""
+
+
+if __name__ == "__main__":
+    main()
