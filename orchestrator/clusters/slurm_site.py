@@ -98,10 +98,17 @@ _QOS = "name,maxsubmitpu,maxsubmitpa,grpsubmit"
 _QUEUE = "account,qos,partition,id"
 
 
+@_once_per_process
 def associations() -> list[dict[str, str]]:
-    """Return the associations of this user; none if accounting does not answer."""
+    """Return the associations of this user, asked for once per process; none if accounting does not answer."""
     asked = ("show", "user", f"name={_me()}", "withassoc", f"format={_ASSOCIATION}")
     return list(read_rows(optional("sacctmgr", "-nP", *asked), _ASSOCIATION))
+
+
+@_once_per_process
+def qualities() -> list[dict[str, str]]:
+    """Return the limits of every QOS, asked for once per process; none if accounting does not answer."""
+    return list(read_rows(optional("sacctmgr", "-nP", "show", "qos", f"format={_QOS}"), _QOS))
 
 
 def bounds(resources: Mapping[str, Any]) -> Iterator[Bound]:
@@ -124,7 +131,7 @@ def bounds(resources: Mapping[str, Any]) -> Iterator[Bound]:
                 yield Bound(most, "account", row["account"])
         name = resources.get("qos") or row["defaultqos"] or "normal"
         counted[name] = ("qos", name)
-    for row in read_rows(optional("sacctmgr", "-nP", "show", "qos", f"format={_QOS}"), _QOS):
+    for row in qualities():
         for field in ("maxsubmitpu", "maxsubmitpa", "grpsubmit"):
             if row["name"] in counted and (most := read_number(row[field])) is not None:
                 yield Bound(most, *counted[row["name"]])
