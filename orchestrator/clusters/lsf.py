@@ -105,7 +105,7 @@ class LsfCluster:
         def leave(jobs: Iterable[Job]) -> str:
             text = script(own, command, name=name, folder=study.path, log=folder / STEWARD_LOG, after=jobs)
             atomic.replace(path, text.encode())
-            return lsf_site.hand_over(text, own, name=name)
+            return lsf_site.hand_over(text, own, "resources.steward", name=name)
 
         try:
             job_id = leave(after)

@@ -242,15 +242,22 @@ def _ended(told: Mapping[tuple[str, int], Story], word: str) -> bool:
 # --- handing over -----------------------------------------------------------------------------------------------------
 
 
-def hand_over(text: str, resources: Mapping[str, Any], *, name: str | None = None, again: bool = False) -> str:
+def hand_over(
+    text: str,
+    resources: Mapping[str, Any],
+    section: str = "resources",
+    *,
+    name: str | None = None,
+    again: bool = False,
+) -> str:
     """Hand a batch script over and return the job's id.
 
     Parameters
     ----------
     text
         The script; it is read from standard input, the only way in which its ``#BSUB`` lines count everywhere.
-    resources
-        What was asked for, in a user's words.
+    resources, section
+        What was asked for, in a user's words, and where that stands in a grid.
     name
         The job's name, if it is the only one of that name: so it is found where an error hides a success.
     again
@@ -272,7 +279,7 @@ def hand_over(text: str, resources: Mapping[str, Any], *, name: str | None = Non
                 raise LimitReached(f"LSF takes no more jobs for now: {error}") from error
             raise
         if answer.code:
-            raise refusal(answer.said, resources)
+            raise refusal(answer.said, resources, section)
         return lsf_text.read_submitted(answer.out + answer.err)
 
     def find() -> str | None:

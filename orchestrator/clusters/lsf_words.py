@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from orchestrator.clusters.base import Evidence, LimitReached
+from orchestrator.clusters.complaints import Complaint, complain
 from orchestrator.clusters.lsf_text import Row, Story
 from orchestrator.errors import UserError
 from orchestrator.states import LSF_TERMINATION, FailureClass, read_word
@@ -45,15 +46,8 @@ COMING: Final = re.compile(r"(?i)already been requeued|has not started|pending|i
 # --- why a submission is refused --------------------------------------------------------------------------------------
 
 
-class Complaint(NamedTuple):
-    """What ``bsub`` refuses with: a pattern, the fields of ``resources`` at fault, and the mend."""
-
-    pattern: str
-    fields: tuple[str, ...]
-    mend: str
-
-
 COMPLAINTS: Final = (
+    Complaint(r"(illegal|invalid|unrecogni[sz]ed|unknown) option|usage:", ("extra",), "`bsub -h` lists the options"),
     Complaint(
         r"queue.*(closed|cannot use)|cannot use the queue|such queue", ("queue",), "`bqueues -u $USER` lists yours"
     ),
@@ -71,15 +65,14 @@ COMPLAINTS: Final = (
     ),
     Complaint(r"processors requested", ("cpus",), "`bqueues -l` lists what a queue allows"),
     Complaint(r"project", ("account",), "ask your site which projects you may charge"),
-    Complaint(r"array (index|size)", ("limits.array",), "set it to the MAX_JOB_ARRAY_SIZE that `bparams -l` prints"),
+    Complaint(r"array (index|size)", ("limits.array",), "the bound is MAX_JOB_ARRAY_SIZE, which `bparams -l` prints"),
     Complaint(r"dependency|matching job", (), "the job it should wait for is not known to LSF any more"),
-    Complaint(r"option|usage", ("extra",), "`bsub -h` lists the options"),
     Complaint(r"esub|aborted", ("queue", "account", "extra"), "it is a rule of your site"),
 )
 """The first whose pattern is found in what ``bsub`` printed names the options at fault."""
 
 
-def refusal(said: str, resources: Mapping[str, Any]) -> UserError:
+def refusal(said: str, resources: Mapping[str, Any], section: str = "resources") -> UserError:
     """Return the error to raise for what ``bsub`` printed when it refused a job.
 
     Parameters
@@ -88,30 +81,13 @@ def refusal(said: str, resources: Mapping[str, Any]) -> UserError:
         Its output, on one line.
     resources
         What was asked for: a field at fault is named with its value.
+    section
+        Where these fields stand in a grid.
     """
     if FULL.search(said):
         return LimitReached(f"LSF takes no more jobs for now: {said}")
-    said = said.rstrip(".")
-    for complaint in COMPLAINTS:
-        if re.search(complaint.pattern, said, re.IGNORECASE):
-            asked = [f"resources.{name} is {value}" for name in complaint.fields if (value := _get(resources, name))]
-            fields = " or ".join(f"resources.{name}" for name in complaint.fields)
-            fault = "; ".join(asked) or (f"set {fields}" if fields else "")
-            return UserError(
-                f"LSF refuses the job: {said}. {_capital('; '.join(filter(None, (fault, complaint.mend))))}."
-            )
-    return UserError(f"LSF refuses the job: {said or 'it gives no reason'}.")
-
-
-def _get(resources: Mapping[str, Any], name: str) -> Any:
-    value: Any = resources
-    for part in name.split("."):
-        value = (value or {}).get(part)
-    return " ".join(value) if isinstance(value, list | tuple) else value
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+    own = re.sub(r"\.?\s*Job not submitted\b", "", said)
+    return complain("LSF", own, COMPLAINTS, resources, section)
 
 
 # --- why a job waits, and how it ended --------------------------------------------------------------------------------

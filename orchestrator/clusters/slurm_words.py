@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from orchestrator.clusters.base import Evidence, LimitReached
+from orchestrator.clusters.complaints import Complaint, capital, complain
 from orchestrator.clusters.slurm_text import read_size
 from orchestrator.errors import UserError
 from orchestrator.states import FailureClass, read_word
@@ -95,14 +96,6 @@ FULL: Final = re.compile(
 _POLICY = re.compile(r"(?:QOS|Assoc)(?:Max|Min|Grp)\w+|MaxWallDurationPerJobLimit")
 
 
-class Complaint(NamedTuple):
-    """What ``sbatch`` refuses with: a pattern, the fields of ``resources`` at fault, and the mend."""
-
-    pattern: str
-    fields: tuple[str, ...]
-    mend: str
-
-
 COMPLAINTS: Final = (
     Complaint(r"invalid partition|no partition specified", ("partition",), "`sinfo` lists the partitions"),
     Complaint(r"invalid account", ("account", "partition"), "`sacctmgr show user $USER withassoc` lists your accounts"),
@@ -151,26 +144,8 @@ def refusal(said: str, resources: Mapping[str, Any], section: str = "resources")
     if FULL.search(said) and not policy:
         return LimitReached(f"Slurm takes no more jobs for now: {own}.")
     if policy:
-        return UserError(f"Slurm refuses the job: {own}. {_capital(read_reason(policy[0]))}.")
-    for complaint in COMPLAINTS:
-        if re.search(complaint.pattern, own, re.IGNORECASE):
-            asked = [f"{section}.{name} is {value}" for name in complaint.fields if (value := _get(resources, name))]
-            fields = " or ".join(f"{section}.{name}" for name in complaint.fields)
-            place = f" ({', '.join(asked)})" if asked else ""
-            mend = complaint.mend if asked or not fields else f"set {fields}: {complaint.mend}"
-            return UserError(f"Slurm refuses the job: {own}{place}. {_capital(mend)}.")
-    return UserError(f"Slurm refuses the job: {own}.")
-
-
-def _get(resources: Mapping[str, Any], name: str) -> Any:
-    value: Any = resources
-    for part in name.split("."):
-        value = (value or {}).get(part)
-    return " ".join(value) if isinstance(value, list | tuple) else value
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+        return UserError(f"Slurm refuses the job: {own}. {capital(read_reason(policy[0]))}.")
+    return complain("Slurm", own, COMPLAINTS, resources, section)
 
 
 # --- how a job ended --------------------------------------------------------------------------------------------------

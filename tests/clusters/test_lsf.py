@@ -111,7 +111,7 @@ def test_who_says_yes_and_tells_no_id_is_asked(cluster, lsf, tmp_path):
 @pytest.mark.parametrize(
     ("lie", "kind", "said"),
     [
-        (("", "nosuch: No such queue. Job not submitted.\n", 255), UserError, r"Resources\.queue is nosuch"),
+        (("", "nosuch: No such queue. Job not submitted.\n", 255), UserError, r"resources\.queue is nosuch"),
         (
             ("", "User <me>: Pending job threshold reached. Job not submitted.\n", 255),
             LimitReached,
