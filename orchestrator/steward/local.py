@@ -184,6 +184,8 @@ class Steward:
         if signal.SIGUSR2 in came:
             self._pool.tell(signal.SIGUSR2)
         ended = self._pool.reap()
+        for worker in ended:
+            LOG.info("%s", worker)
         if ended:
             self._planned = False
         self._queue.extend(worker.task for worker in ended if worker.reason == "requeued" and not self.stopping)

@@ -34,6 +34,9 @@ from orchestrator.worker.pool import Ended, Pool
 NODE: Final = "ORCH_NODE"
 """Tells workers the scheduler's name of their machine."""
 
+QUIET: Final = frozenset({"finished", "requeued", "interrupted", "cancelled", "superseded", "probed"})
+"""Ends that nobody has to be told of."""
+
 VISIBLE: Final = 120.0
 """Seconds that a file system may take to show a published entry to another machine."""
 
@@ -154,6 +157,10 @@ class Element:
         self._pool.look()
 
     def _note(self, ended: Ended) -> None:
+        if (
+            ended.reason not in QUIET
+        ):  # all elements of an array share a log: what their journals say need not stand there
+            LOG.warning("%s: %s", self._here.key, ended)
         if ended.reason == "requeued":
             self._requeued.append(ended.task)
         elif ended.reason is None and not self._stopping:

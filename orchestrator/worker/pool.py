@@ -147,9 +147,7 @@ class Pool:
         found = []
         for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
             self.workers.remove(worker)
-            ended = Ended(worker.task, self._reason(worker), worker.process.returncode or 0)
-            LOG.info("%s", ended)
-            found.append(ended)
+            found.append(Ended(worker.task, self._reason(worker), worker.process.returncode or 0))
         return found
 
     def look(self) -> None:
