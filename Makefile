@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint format lock bench-lanes bench-grid bench-start clean
+.PHONY: help setup demo smoke test lint format lock test-site bench-lanes bench-grid bench-start bench-submit clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -26,6 +26,9 @@ smoke: setup     ## the demo, shortened: seconds instead of minutes
 test: setup      ## every test
 	@tools/debian.sh figures compiler pdf || true
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-site: setup ## the conformance suite on your own cluster: make test-site SITE=lsf FOLDER=/shared/folder
+	ORCH_TESTS_SITE=$(SITE) ORCH_TESTS_FOLDER=$(FOLDER) $(BIN)/python -m pytest tests/cluster/test_conformance.py -n 0
 
 lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/ruff check .
@@ -48,6 +51,9 @@ bench-grid: setup    ## expansion, validation and hashing of 10^5 and 10^6 runs
 
 bench-start: setup   ## start-up of orch --help and orch status above a bare interpreter
 	$(BIN)/python benchmarks/bench_start.py
+
+bench-submit: setup  ## submission to Slurm beside submitit's arrays (root, and what tools/debian.sh slurm installs)
+	$(BIN)/python benchmarks/bench_submit.py
 
 clean:           ## remove what make and the tools have written, but no study
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
