@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator import policy, units
 from orchestrator.points import Points, Value
-from orchestrator.study.history import History, RunRecord
+from orchestrator.study.history import History
+from orchestrator.study.journal import IncarnationLog
 from orchestrator.study.records import Submission, TaskSpec
 
 if TYPE_CHECKING:
@@ -129,30 +130,51 @@ def verdict(study: Study, history: History) -> Verdict | None:
         None if the last submission is no probe.
     """
     entry = next((entry for entry in reversed(study.chain()) if entry.kind == "submit"), None)
-    if entry is None or not entry.probe:
+    return _judge(study, history, entry) if entry is not None and entry.probe else None
+
+
+def measured(study: Study, history: History, resources: Mapping[str, Any]) -> Passed | None:
+    """Return what the last probe measured, whatever was submitted since; None if there was none, or it did not pass.
+
+    Parameters
+    ----------
+    study, history
+        The study and what is known of it.
+    resources
+        Those of the grid. Whoever changes the memory that it asks for knows better than an older probe.
+    """
+    entry = next((entry for entry in reversed(study.chain()) if entry.probe), None)
+    generation = study.generation(entry.generation) if entry is not None else None
+    if entry is None or generation is None or generation.info["resources"].get("memory") != resources.get("memory"):
         return None
+    found = _judge(study, history, entry)
+    return found if isinstance(found, Passed) else None
+
+
+def _judge(study: Study, history: History, entry: Submission) -> Verdict:
     retries = int(entry.resources.get("retries", 2))
     asked = units.size(str(entry.resources["memory"])) if entry.resources.get("memory") else 0
-    peaks, needs = [0], [0]
+    peak = need = 0
     for spec in entry.tasks:
-        for run, record in _records(study, entry, spec, history):
-            if record.failure == "oom" and not asked:
-                return Failed(run, f"{record.message}; say how much it needs: `resources: {{memory: …}}`")
-            if record.failure == "oom":
-                needs.append(2 * asked)
-            elif record.failure is not None and policy.decide(record.failure, record.used, retries).action == "stop":
+        runs, logs = study.task(spec.name).runs, study.incarnations(spec.name)
+        for run in runs:
+            record = history.runs[run]
+            if record.n != entry.n or record.failure in (None, "oom"):
+                continue
+            if policy.decide(record.failure, record.used, retries).action == "stop":
                 return Failed(run, record.message)
-        peaks += [log.peak for log in study.incarnations(spec.name) if log.peak]
+        peak = max(peak, *(log.peak for log in logs), 0)
+        if any(map(_starved, logs)):
+            need = 2 * asked
+            if not asked:
+                return Failed(runs[0], "memory ran out; say how much it needs: `resources: {memory: …}`")
     waiting = tuple(spec.name for spec in entry.tasks if spec.name not in history.ended)
-    if waiting:
-        return Open(waiting)
-    return Passed(_rounded(max(MARGIN * max(peaks), *needs)), max(peaks))
+    return Open(waiting) if waiting else Passed(_rounded(max(MARGIN * peak, need)), peak)
 
 
-def _records(study: Study, entry: Submission, spec: TaskSpec, history: History) -> list[tuple[bytes, RunRecord]]:
-    runs = study.task(spec.name).runs
-    found = ((run, history.runs[run]) for run in runs)
-    return [(run, record) for run, record in found if record.n == entry.n]
+def _starved(log: IncarnationLog) -> bool:
+    """Say whether an incarnation, or one of its lanes, ended for want of memory."""
+    return log.end == "oom" or any(failure is not None and failure["class"] == "oom" for failure in log.failures)
 
 
 def _rounded(amount: float) -> int:

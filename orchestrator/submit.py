@@ -146,8 +146,8 @@ def _measured(study: Study | None, history: History, resources: Mapping[str, Any
     """
     from orchestrator import probe
 
-    found = probe.verdict(study, history) if study is not None else None
-    return probe.request(resources, found, together) if isinstance(found, probe.Passed) else resources
+    found = probe.measured(study, history, resources) if study is not None else None
+    return probe.request(resources, found, together) if found is not None else resources
 
 
 def _elsewhere(history: History, resources: Mapping[str, Any]) -> Mapping[str, Any]:

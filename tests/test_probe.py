@@ -227,6 +227,22 @@ def test_the_rest_waits_for_the_probe_and_asks_for_what_it_measured(probing):
     assert {entry.probe for entry in rest.published} == {0}
 
 
+def test_later_waves_and_retries_ask_for_it_too_until_the_grid_asks_for_something_else(probing):
+    study, cluster, wanted = probing
+    ended(study, cluster)
+    advance(study, cluster, cluster)
+
+    def grown(seeds, **asked):
+        resources = {**wanted.resources, **asked}
+        more = make_wanted(make_points(seeds, ["nmru", "nru"]), text=f"{seeds}", resources=resources)
+        return {
+            entry.resources["memory"] for entry in submit(study, more, cluster, clusters=cluster, argv=()).published
+        }
+
+    assert grown(20) == {"1536M"}
+    assert grown(30, memory="1G") == {"1G"}
+
+
 def test_tasks_side_by_side_share_the_memory(probing):
     study, cluster, wanted = probing
     ended(study, cluster)

@@ -155,9 +155,10 @@ def forecast(
     plan = plan or prepare(study, wanted, cluster, request)
     history = study.history() if study is not None else History()
     said = probe.verdict(study, history) if study is not None else None
+    measured = probe.measured(study, history, wanted.resources) if study is not None else None
     probing = bool(request.probe) and not isinstance(said, probe.Passed)
     bill = foresee(study, wanted, cluster, plan, history, probe=probing)
-    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(wanted, plan, said, probing=probing)))
+    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(wanted, plan, said, measured, probing=probing)))
 
 
 def confirm(plan: Plan, *, yes: bool) -> bool:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.plan import Plan
     from orchestrator.sharing import Share
 
-TASK_FILES: Final = 4
-"""Files of an incarnation that stay: journal, heartbeat, standard output and error. Its checkpoints go in the end."""
+TASK_FILES: Final = 2
+"""Files of an incarnation that stay: journal and heartbeat; what it prints, if anything, comes on top."""
 
 RUN_FILES: Final = 1
 """Files of a run: its events."""

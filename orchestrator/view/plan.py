@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.desired import Desired
     from orchestrator.plan import Plan
     from orchestrator.points import Points
-    from orchestrator.probe import Verdict
+    from orchestrator.probe import Passed, Verdict
     from orchestrator.study.records import TaskSpec
     from orchestrator.view.cost import Bill
 
@@ -113,27 +113,29 @@ def amount(hours: float) -> str:
     return quantity(hours) if hours >= 0.01 else "less than 0.01"
 
 
-def probe_notes(wanted: Desired, plan: Plan, said: Verdict | None, *, probing: bool) -> Iterator[str]:
+def probe_notes(
+    wanted: Desired, plan: Plan, said: Verdict | None, measured: Passed | None, *, probing: bool
+) -> Iterator[str]:
     """Yield what a probe, past or to come, means for a plan.
 
     Parameters
     ----------
     wanted, plan
         What a study should hold, and what is to be done.
-    said
-        What the last submission said, if it was a probe.
+    said, measured
+        What the last submission said, if it was a probe; and what the last probe measured.
     probing
         Whether two tasks of the plan go first.
     """
     from orchestrator import probe
 
     asked = wanted.resources.get("memory")
-    if isinstance(said, probe.Passed):
+    if measured is not None:
         raised = {batch.resources.get("memory") for batch in plan.batches} - {asked}
         for text in sorted(map(str, raised)):
             before = f"{asked} was asked for" if asked else "none was asked for"
-            yield f"asks for {text} of memory: the probe measured {memory(said.peak)}, and {before}"
-    elif isinstance(said, probe.Failed):
+            yield f"asks for {text} of memory: the probe measured {memory(measured.peak)}, and {before}"
+    if isinstance(said, probe.Failed):
         last = said.message.strip().splitlines()[-1:]
         yield f"the last probe failed ({' '.join(last)}, run {identity.to_text(said.run)})"
     elif isinstance(said, probe.Open) and probing:

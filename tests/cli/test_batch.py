@@ -273,6 +273,7 @@ def test_logs_of_the_steward_that_wrote_last(batch: Batch, orch: Orch) -> None:
 def test_logs_of_a_run_whose_worker_never_began_are_its_jobs(batch: Batch, orch: Orch) -> None:
     batch.study.log_path(1, 0).write_text("module: command not found\n")
     assert orch("logs", "s", batch.name(10)).stdout == "module: command not found\n"
+    assert "nothing was printed" in orch("logs", "s", batch.name(0)).stderr
     (batch.study.task_path("1-0", 1) / "stdout").write_text("trains\n")
     assert orch("logs", "s", batch.name(0)).stdout == "trains\n"
 
