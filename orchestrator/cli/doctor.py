@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,15 @@ from orchestrator.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from orchestrator.clusters.batch import SchedulerFacts
+    from orchestrator.study.study import Study
+    from orchestrator.view.audit import Audited
 
 OF_ITS_OWN = ""
 """The name that ``--write-profile`` gives when none follows it: the cluster's own."""
 
 
 @click.command()
+@click.argument("study", required=False, shell_complete=common.complete_study)
 @click.option("--cluster", metavar="NAME", help="Only this cluster: slurm, lsf, or a profile.")
 @click.option("--job", is_flag=True, help="Send one small job through the cluster, and see what it finds there.")
 @click.option("--gpus", type=click.IntRange(0), metavar="N", help="With --job: accelerators it asks for.")
@@ -37,6 +41,7 @@ OF_ITS_OWN = ""
 @common.json_option
 @common.root_option
 def command(
+    study: str | None,
     cluster: str | None,
     job: bool,
     gpus: int | None,
@@ -49,7 +54,14 @@ def command(
 
     Returns 2 if something is missing without which nothing can be trained, 3 if the cluster that was named cannot be
     reached. --job does the same from inside a job, and tests what only a compute node can tell.
+
+    With STUDY, proves from the study's own records that no run was lost and none trained twice; returns 1 if they
+    contradict each other.
     """
+    if study is not None:
+        if cluster is not None or job or profile is not None:
+            raise click.UsageError("a STUDY is checked by itself, without --cluster, --job and --write-profile")
+        return _audit(common.open_study(study, root), as_json=as_json)
     if profile is not None:
         click.echo(_write_profile(profile, cluster, force=force))
         return ExitCode.OK
@@ -78,6 +90,36 @@ def _print(found: Iterable[Check], *, as_json: bool, **more: object) -> None:
     from orchestrator.view import doctor, table
 
     doctor.print_checks(table.console(), found)
+
+
+# --- a study ----------------------------------------------------------------------------------------------------------
+
+
+def _audit(study: Study, *, as_json: bool) -> int:
+    from orchestrator.view import audit, table
+
+    found = _look(study)
+    if found.findings:
+        # Of a study at work, one record may have been written between two of our readings: what is wrong stays wrong.
+        again = _look(study)
+        stayed = set(found.findings) & set(again.findings)
+        found = replace(again, findings=[finding for finding in again.findings if finding in stayed])
+    if as_json:
+        common.print_json(found.to_json())
+    else:
+        audit.print_audit(table.console(), found)
+    return ExitCode.OK if found.holds else ExitCode.RUNS_FAILED
+
+
+def _look(study: Study) -> Audited:
+    from export.check import series
+    from orchestrator.study.audit import inspect
+    from orchestrator.view.audit import Audited
+
+    fresh = type(study)(study.path)
+    history = fresh.history()
+    journals, events = inspect(fresh, history), series(fresh, history)
+    return Audited(study.name, journals.runs, journals.attempts, events.rows, [*journals.findings, *events.findings])
 
 
 # --- schedulers -------------------------------------------------------------------------------------------------------

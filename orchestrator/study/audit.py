@@ -22,14 +22,15 @@ from orchestrator.study.study import Study
 BEGINNING = 0
 """Whoever begins at this step or before it begins from nothing."""
 
-Fault = Literal["chain", "owner", "gap", "twice", "lost", "damage"]
+Fault = Literal["chain", "owner", "gap", "twice", "lost", "series", "damage"]
 """What can be wrong.
 
 ``chain``: entries are missing or contradict their files. ``owner``: a process worked on an array that another job had
 taken. ``gap``: a run went on from a step that nobody saved, so a stretch of its series has no origin. ``twice``: a
 run that had a result began again although nobody asked for that, which is in order only if the result came too late:
 its attempt was superseded already, on a node that was cut off, say. Only one of them counts in any case. ``lost``: a
-run that the grid asks for is in no state. ``damage``: something cannot be read.
+run that the grid asks for is in no state. ``series``: the exported series of a finished run has a hole, or two rows
+where there should be one, or ends before its verdict (``export.check``). ``damage``: something cannot be read.
 """
 
 
@@ -46,6 +47,23 @@ class Finding(NamedTuple):
         return self.fault != "twice"
 
 
+class Audit(NamedTuple):
+    """What was found, and how much was looked at.
+
+    Parameters
+    ----------
+    findings
+        Empty if every run's series can be traced, without a gap and by entitled processes only, from its first step to
+        where it stands.
+    runs, attempts
+        Runs that the grid asks for or asked for, and attempts on them: each time that a process began a run.
+    """
+
+    findings: list[Finding]
+    runs: int
+    attempts: int
+
+
 @dataclass
 class _Course:
     """What counts of a run so far: steps that can be gone on from, and who finished it."""
@@ -55,6 +73,11 @@ class _Course:
 
 
 def audit(study: Study, history: History | None = None) -> list[Finding]:
+    """Look for contradictions in what a study's processes wrote; see :func:`inspect`."""
+    return inspect(study, history).findings
+
+
+def inspect(study: Study, history: History | None = None) -> Audit:
     """Look for contradictions in what a study's processes wrote.
 
     Parameters
@@ -63,12 +86,6 @@ def audit(study: Study, history: History | None = None) -> list[Finding]:
         The study.
     history
         What is known of it; read anew by default.
-
-    Returns
-    -------
-    list[Finding]
-        Empty if every run's series can be traced, without a gap and by entitled processes only, from its first step to
-        where it stands.
     """
     history = history or study.history()
     findings = [Finding("damage", damage.file, str(damage)) for damage in history.damaged]
@@ -76,6 +93,7 @@ def audit(study: Study, history: History | None = None) -> list[Finding]:
     findings += _chain(chain, history)
     owners = {(entry.n, array): study.owner(entry.n, array) for entry in chain for array in range(len(entry.arrays))}
     courses: dict[bytes, _Course] = defaultdict(_Course)
+    attempts = 0
     for entry in chain:
         if entry.kind != "submit":
             continue
@@ -93,9 +111,12 @@ def audit(study: Study, history: History | None = None) -> list[Finding]:
             findings += _numbers(spec.name, logs)
             owner = owners[entry.n, entry.array_of(index)]
             for log in logs:
+                attempts += sum(step is not None for step in log.begun)
                 findings += _owner(log, owner)
                 findings += _course(log, runs, courses)
-    return [*findings, *_lost(study, history, courses)]
+    newest = study.generation()
+    known = history.runs.keys() | set(newest.runs if newest is not None else ())
+    return Audit([*findings, *_lost(study, history, courses)], len(known), attempts)
 
 
 def _chain(chain: Iterable[Submission], history: History) -> Iterator[Finding]:
