@@ -166,7 +166,8 @@ def rust(folder: Path) -> Columns:
         server = subprocess.Popen(
             [
                 tensorboard_data_server.server_binary(), f"--logdir={folder}", "--reload=once", "--port=0",
-                "--checksum", "--samples-per-plugin=scalars=all", f"--port-file={place}/port", "--die-after-stdin", "--verbose",
+                "--checksum", "--samples-per-plugin=scalars=all", f"--port-file={place}/port", "--die-after-stdin",
+                "--verbose",
             ],
             stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -6,17 +6,17 @@ images, audio and graphs are passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from export import messages, shapes
-from export.messages import SCALARS
-from export.shapes import NO_STEP, ODD, STEP, Layout, varint
+from export import shapes
+from export.events import LONGEST, Events, Listener, Singles, Tags, are_single
+from export.shapes import NO_STEP, ODD, STEP, Layout
 from export.tfrecord import AROUND, BAD_PAYLOAD, HEADER, Damage, Frames, whole
 
 Int64 = npt.NDArray[np.int64]
@@ -24,17 +24,8 @@ Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 
-LONGEST = 4095
-"""Payloads of more bytes are decoded one by one."""
-
 FEW = 12
 """So many records of one length are decoded one by one: comparing them all at once costs more."""
-
-NOTHING = frozenset({3, 4, 6, 8, 9, 10})
-"""Fields of an event that hold no summary: the file's version, graphs and what belongs to runs of them, log lines."""
-
-PICTURES = frozenset({0x1A, 0x22, 0x2A, 0x32})
-"""First bytes of the fields of a summary's value that hold histograms, images and audio."""
 
 
 @dataclass
@@ -82,25 +73,6 @@ class _Rows:
     bare: npt.NDArray[np.bool_]
 
 
-@dataclass
-class _One:
-    """The scalars that were decoded one by one, and what was met."""
-
-    record: list[int] = field(default_factory=list)
-    wall: list[float] = field(default_factory=list)
-    step: list[int] = field(default_factory=list)
-    tag: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
-    single: bool = True
-    marks: list[tuple[int, int]] = field(default_factory=list)
-    lost: list[tuple[int, str]] = field(default_factory=list)  # records
-    unread: list[tuple[int, str]] = field(default_factory=list)  # parts of whole records
-
-
-Listener = Callable[[Hashable, Any, Any], None]
-"""Told of (file, event, value) for every summary's value whose metadata name a plugin that is no scalar's."""
-
-
 class Decoder:
     """Decodes buffers, and remembers tags and shapes from one to the next.
 
@@ -113,20 +85,15 @@ class Decoder:
     """
 
     def __init__(self, tags: Sequence[str] = (), listener: Listener | None = None) -> None:
-        self.codes = {tag: code for code, tag in enumerate(tags)}
-        self.plugins: dict[Hashable, dict[str, str]] = {}
-        self._listener = listener
+        self.known = Tags(tags)
+        self._events = Events(self.known, listener)
+        self.plugins = self._events.plugins
         self._layouts: dict[int, list[Layout]] = {}
-        self._known: dict[bytes, int] = {}
 
     @property
     def tags(self) -> list[str]:
         """The tags, in the order of their codes."""
-        return list(self.codes)
-
-    def code(self, tag: str) -> int:
-        """Return the code of a tag."""
-        return self.codes.setdefault(tag, len(self.codes))
+        return list(self.known.codes)
 
     def decode(self, buffer: Bytes, found: Frames, files: Sequence[Hashable]) -> Decoded:
         """Decode the records of a buffer.
@@ -147,11 +114,11 @@ class Decoder:
         single = True
         for (size, step), members in groups:
             for layout, rows, bad in self._group(buffer, starts, members, size, step, rest):
-                single &= layout.single or _are_single(rows.value)
+                single &= layout.single or are_single(rows.value)
                 parts.append(rows)
                 lost.append(bad)
         others = np.sort(np.concatenate([*rest, np.zeros(0, np.int64)]))
-        one = self._each(buffer, starts, lengths, others, found.first, files)
+        one = self._events.read(buffer, starts, lengths, others, found.first, files)
         parts.append(
             _Rows(
                 np.array(one.record, np.int64),
@@ -222,7 +189,7 @@ class Decoder:
             layout = next((one for one in layouts if one.slots == shape.slots), None) or Layout(size, step, shape.slots)
             if layout not in layouts:
                 layouts.append(layout)
-            layout.add(payload, [self.code(tag) for tag in shape.tags], shape.bare)
+            layout.add(payload, [self.known.code(tag) for tag in shape.tags], shape.bare)
             before = len(members)
             members, records = self._matching(layout, members, records, found)
             failures += 2 * (len(members) == before)  # two shapes whose keys collide: one of them is decoded alone
@@ -257,92 +224,13 @@ class Decoder:
         found.append((layout, rows, bad))
         return others
 
-    # --- one by one -------------------------------------------------------------------------------------------------
-
-    def _each(
-        self, buffer: Bytes, starts: Int64, lengths: Int64, records: Int64, first: Int64, files: Sequence[Hashable]
-    ) -> _One:
-        """Decode some records, ascending, one after another."""
-        one = _One()
-        good = whole(buffer, starts[records], lengths[records])
-        pieces = (np.searchsorted(first, records, side="right") - 1).tolist()
-        for record, sound, piece in zip(records.tolist(), good.tolist(), pieces, strict=True):
-            if not sound:
-                one.lost.append((record, BAD_PAYLOAD))
-                continue
-            start = int(starts[record])
-            payload = buffer[start : start + int(lengths[record])].tobytes()
-            key = shapes.key_of(payload)
-            code = self._known.get(key[1]) if key else None
-            if key and code is not None:
-                one.record.append(record)
-                one.wall.append(float(np.frombuffer(payload, "<f8", 1, 1)[0]))
-                one.step.append(key[0])
-                one.tag.append(code)
-                one.value.append(shapes.single_float(payload))
-                continue
-            if not _is_empty(payload):
-                self._event(payload, record, files[piece], one)
-        return one
-
-    def _event(self, payload: bytes, record: int, file: Hashable, one: _One) -> None:
-        """Decode an event of any kind."""
-        try:
-            event = messages.message("Event").FromString(payload)
-        except Exception as error:  # noqa: BLE001  (protobuf raises its implementation's own classes)
-            one.lost.append((record, f"a record is not an event ({type(error).__name__})"))
-            return
-        if event.HasField("session_log") and event.session_log.status == messages.START:
-            one.marks.append((record, event.step))
-        if not event.HasField("summary"):
-            return
-        plugins = self.plugins.get(file)
-        for item in event.summary.value:
-            kind = item.WhichOneof("kind")
-            named = item.metadata.plugin_data.plugin_name
-            if named not in ("", SCALARS):
-                plugins = self.plugins.setdefault(file, {})
-                plugins.setdefault(item.tag, named)
-            if kind == "simple_value":
-                value = item.simple_value
-            else:
-                plugin = named or (plugins or {}).get(item.tag, "")
-                if plugin not in ("", SCALARS):
-                    if self._listener is not None:
-                        self._listener(file, event, item)
-                    continue
-                if kind != "tensor":
-                    continue
-                try:
-                    value = messages.number(item.tensor)
-                except ValueError as error:
-                    if plugin == SCALARS:
-                        one.unread.append((record, f"a scalar of {item.tag!r} cannot be read: {error}"))
-                    continue
-                if value is None or (item.tensor.dtype == 10 and not plugin):
-                    continue
-                one.single &= _are_single(np.array(value))
-            one.record.append(record)
-            one.wall.append(event.wall_time)
-            one.step.append(event.step)
-            one.tag.append(self.code(item.tag))
-            one.value.append(value)
-        self._remember(payload)
-
-    def _remember(self, payload: bytes) -> None:
-        """Remember the shape of an event of one float32, for the next one that is decoded alone."""
-        key = shapes.key_of(payload)
-        shape = shapes.learn(payload) if key and len(payload) <= LONGEST else None
-        if key and shape and shape.slots == ((len(payload) - 4, "<f4"),) and not shape.bare[0]:
-            self._known[key[1]] = self.code(shape.tags[0])
-
     # --- in the order of the files ----------------------------------------------------------------------------------
 
     def _assemble(
         self,
         found: Frames,
         parts: list[_Rows],
-        one: _One,
+        one: Singles,
         damaged: list[tuple[int, str]],
         files: Sequence[Hashable],
         *,
@@ -398,7 +286,7 @@ class Decoder:
         foreign = np.zeros(part.tag.shape, bool)
         pieces = np.searchsorted(first, part.record, side="right") - 1
         for piece, file in enumerate(files):
-            taken = [self.codes[tag] for tag in self.plugins.get(file, ()) if tag in self.codes]
+            taken = [self.known.codes[tag] for tag in self.plugins.get(file, ()) if tag in self.known.codes]
             if taken:
                 foreign[pieces == piece] |= np.isin(part.tag[pieces == piece], taken)
         foreign &= part.bare
@@ -429,31 +317,3 @@ def _rank(records: Int64) -> Int64:
 
 def _stretch(found: Frames, record: int, why: str) -> Damage:
     return Damage(int(found.starts[record]) - HEADER, int(found.lengths[record]) + AROUND, why)
-
-
-def _are_single(values: Float64) -> bool:
-    """Say whether float32 holds some numbers."""
-    with np.errstate(over="ignore"):
-        return np.array_equal(values, values.astype(np.float32), equal_nan=True)
-
-
-def _is_empty(payload: bytes) -> bool:
-    """Say whether an event holds nothing to read: one value that is a histogram, a picture or a sound; or a graph."""
-    end = len(payload)
-    try:
-        at = 9 if payload[0] == 9 else 0
-        if payload[at] == 0x10:
-            _, at = varint(payload, at + 1, end)
-        if payload[at] != 0x2A:
-            return all(number in NOTHING for number, _, _, _ in shapes.fields(payload, at, end))
-        for _ in ("summary", "value"):
-            size, at = varint(payload, at + 1, end)
-            if at + size != end or payload[at] != 0x0A:
-                return False
-        size, at = varint(payload, at + 1, end)
-        at += size
-        key = payload[at]
-        size, at = varint(payload, at + 1, end)
-    except (ValueError, IndexError):
-        return False
-    return key in PICTURES and at + size == end

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import describe, summary
+from export import describe, lineage, summary
 from export.describe import Dictionary
 from export.formats import write
+from export.lineage import Lineage
 from export.manifest import Manifest
 from export.summary import REPLICATE, Verdicts
 from export.tables import RUNS, export_study
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "r_plots"
 """Where the scripts are that a grid names without a path."""
+
+CAPTION = "ORCH_LINEAGE"
+"""Environment variable with what a script writes below its figure: where the data come from."""
 
 PACKAGES = ("ggplot2", "readr", "dplyr", "tidyr", "scales")
 """What the scripts need; all are packages of Debian's own."""
@@ -98,18 +102,66 @@ def draw(study: Study, names: Sequence[str] | None = None) -> list[Path]:
         return []
     rscript = check()
     manifest = Manifest.load(study.tables)
-    if manifest is None or manifest.generation != generation.g or not (study.tables / RUNS).exists():
-        export_study(study)
+    if not _usable(manifest, generation, study) or manifest is None:
+        manifest = export_study(study)
     atomic.make_folder(study.figures)
-    return [path for figure in wanted for path in _draw(study, generation, figure, rscript)]
+    return [path for figure in wanted for path in _draw(study, generation, figure, rscript, manifest)]
 
 
-def _draw(study: Study, generation: Generation, figure: Mapping[str, Any], rscript: str) -> list[Path]:
+def stale(study: Study) -> list[str]:
+    """Return the names of a study's figures that would be drawn from other data, or otherwise, today.
+
+    Figures that are not there, and those that carry no lineage, are not named.
+    """
+    generation, manifest = study.generation(), Manifest.load(study.tables)
+    if generation is None or manifest is None:
+        return []
+    found = []
+    for figure in generation.info.get("figures") or ():
+        drawn = lineage.read(study.figures / f"{figure['name']}.pdf")
+        if drawn is not None and drawn.is_stale(_digest_of_runs(manifest), _describe(figure)):
+            found.append(figure["name"])
+    return found
+
+
+def _usable(manifest: Manifest | None, generation: Generation, study: Study) -> bool:
+    """Say whether the tables that are there are of all runs of this grid."""
+    return (
+        manifest is not None
+        and manifest.generation == generation.g
+        and not manifest.where
+        and (study.tables / RUNS).exists()
+    )
+
+
+def _digest_of_runs(manifest: Manifest) -> str:
+    return next((file.blake2b for file in manifest.files if file.name == RUNS), "")
+
+
+def _describe(figure: Mapping[str, Any]) -> str:
+    try:
+        script = _script(figure).read_bytes()
+    except (OSError, UserError):
+        script = b""
+    return lineage.figure_digest(figure, script)
+
+
+def _draw(
+    study: Study, generation: Generation, figure: Mapping[str, Any], rscript: str, manifest: Manifest
+) -> list[Path]:
     options = dict(figure.get("options") or {})
     by = [_column(generation, figure, part) for part in ("x", "colour") if figure.get(part)]
     table = study.figures / f"{figure['name']}.csv"
     data = _summary(study, generation, by, figure["name"])
-    write(table, data.schema, [data], "csv")
+    drawn_table = write(table, data.schema, [data], "csv")
+    origin = Lineage(
+        study.name,
+        manifest.read,
+        manifest.expected,
+        drawn_table.blake2b,
+        _digest_of_runs(manifest),
+        _describe(figure),
+    )
     words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options}
     kept = {label.name for label in describe.labels(generation.points) if len(label.values) > 1}
     if "unit" not in options and kept - {column.name for column in by} == {REPLICATE}:
@@ -127,6 +179,7 @@ def _draw(study: Study, generation: Generation, figure: Mapping[str, Any], rscri
                 *(f"{name}={_word(words[name])}" for name in words),
             ],
             folder,
+            {CAPTION: origin.caption},
         )
         drawn = {ending: aside.with_suffix(ending) for ending in (".pdf", ".png")}
         if done.returncode != 0 or not all(path.exists() for path in drawn.values()):
@@ -135,6 +188,7 @@ def _draw(study: Study, generation: Generation, figure: Mapping[str, Any], rscri
                 f"figure {figure['name']!r} could not be drawn by {_script(figure).name}: {said}",
                 exit_code=ExitCode.RUNS_FAILED,
             )
+        lineage.stamp(drawn[".pdf"], origin)
         paths = []
         for ending, path in drawn.items():
             target = stem.with_name(stem.name + ending)
@@ -205,12 +259,14 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _run(command: Sequence[str], folder: str | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: Sequence[str], folder: str | None = None, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     locale = {} if "UTF-8" in os.environ.get("LC_ALL", "").upper() else {"LC_ALL": "C.UTF-8"}
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, **locale},
+        env={**os.environ, **locale, **(more or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -18,7 +18,7 @@ from export.decode import Decoder
 from export.describe import parameter_name, typed
 from export.formats import write
 from export.reader import Reader, Report
-from export.tables import choose
+from export.selection import choose
 
 if TYPE_CHECKING:
     from orchestrator.study.study import Study

@@ -252,7 +252,7 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bo
             first = rows.first.tolist()
             _prefix(batch, decoder, [prefixes[wanted[number]] for number in batch.files])
             low = writer.append(rows)
-            for place, codes in enumerate(_tags_of(rows.tag, rows.first, len(decoder.codes))):
+            for place, codes in enumerate(_tags_of(rows.tag, rows.first, len(decoder.known.codes))):
                 entry = entries[batch.files[place]]
                 if first[place + 1] > first[place]:
                     entry.extents.append(Extent(writer.name, low + first[place], low + first[place + 1]))
@@ -338,5 +338,5 @@ def _prefix(batch: Batch, decoder: Decoder, prefixes: Sequence[str]) -> None:
         names = names or decoder.tags
         part = rows.tag[rows.first[place] : rows.first[place + 1]]
         for code in np.unique(part).tolist():
-            part[part == code] = -2 - decoder.code(prefix + names[code])
+            part[part == code] = -2 - decoder.known.code(prefix + names[code])
         part[:] = -2 - part

@@ -15,30 +15,31 @@ only what is new; it may be deleted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from export import arrow, corpus, layouts, store, summary
-from export.attempts import Bool, Int64
+from export import corpus, layouts, store, summary
+from export.attempts import Bool
 from export.corpus import Corpus
-from export.formats import FORMATS, Table, streaming, write, writing
+from export.formats import streaming, write, writing
 from export.layouts import LAYOUTS, SCHEMA, Layout
 from export.manifest import MANIFEST, Manifest
-from export.scalars import DUPLICATES, Chunk, Gathered, Watch, gather
-from export.summary import Criterion, Verdicts
-from orchestrator.errors import UserError, nearest
+from export.passage import go_by, runs_table
+from export.scalars import Gathered, Watch, gather
+from export.selection import Selection, check, choose, matching
+from export.summary import Criterion
+from orchestrator.errors import UserError
 from orchestrator.study import atomic
 
 if TYPE_CHECKING:
-    from orchestrator.points import Points
     from orchestrator.study.study import Study
 
 RUNS = "runs.csv"
@@ -46,36 +47,6 @@ SUMMARY = "summary.csv"
 
 CACHE = "export-cache"
 """Folder beside the tables that holds what was read; see :mod:`export.store`."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What goes into the long and the wide table.
-
-    Parameters
-    ----------
-    tags
-        Patterns of tags (``metric/*``; a star also matches slashes).
-    every
-        Keep every so many rows of a series, beginning with the first.
-    last
-        Keep the last row of each series alone.
-    duplicates
-        Of :data:`export.scalars.DUPLICATES`. The wide table has the last one always.
-    where
-        How the runs were chosen, for the manifest.
-    """
-
-    tags: tuple[str, ...] = ("*",)
-    every: int = 1
-    last: bool = False
-    duplicates: str = "last"
-    where: tuple[str, ...] = ()
-
-    def __call__(self, chunk: Chunk, wanted: Bool) -> Chunk:
-        """Return the rows of a chunk that are selected."""
-        chunk = chunk.of_tags(wanted).thinned(self.every)
-        return chunk.last() if self.last else chunk
 
 
 def export_study(
@@ -89,6 +60,7 @@ def export_study(
     last: bool = False,
     duplicates: str | None = None,
     out: Path | BinaryIO | None = None,
+    anew: bool = False,
     alive: Container[str] | None = None,
     progress: Watch | None = None,
 ) -> Manifest:
@@ -114,6 +86,8 @@ def export_study(
         ``"last"`` (if not given): one row per run, tag and step, the one that was written last. ``"all"``.
     out
         The folder; the study's ``tables/``, if not given. Or an open file, for one table of one format.
+    anew
+        Whether to read every file again, from its beginning.
     alive
         See :func:`export.corpus.of_study`.
     progress
@@ -125,7 +99,7 @@ def export_study(
         For unknown layouts and formats, and where nothing was submitted, no run passes, the folder cannot be written,
         or the summary's tags do not exist.
     """
-    _check(layouts, formats, duplicates, out)
+    check(layouts, formats, duplicates, out)
     described = corpus.of_study(study, alive=alive)
     generation = study.generation(described.generation)
     assert generation is not None
@@ -139,7 +113,8 @@ def export_study(
         tuple(where),
     )
     criterion = Criterion.of(section.get("summary"))
-    return _export(described, layouts, formats, selection, criterion, study.tables if out is None else out, progress)
+    place = _place(study.tables if out is None else out, anew=anew)
+    return _export(described, layouts, formats, selection, criterion, place, progress)
 
 
 def export_logdir(
@@ -153,6 +128,7 @@ def export_logdir(
     last: bool = False,
     duplicates: str | None = None,
     out: Path | BinaryIO | None = None,
+    anew: bool = False,
     criterion: Criterion | None = None,
     progress: Watch | None = None,
 ) -> Manifest:
@@ -167,57 +143,19 @@ def export_logdir(
     UserError
         As :func:`export_study`, and where there are no event files.
     """
-    _check(layouts, formats, duplicates, out)
+    check(layouts, formats, duplicates, out)
     described = choose(corpus.of_folder(Path(path)), None, where)
     selection = Selection(("*",) if tags is None else tuple(tags), every or 1, last, duplicates or "all", tuple(where))
-    return _export(described, layouts, formats, selection, criterion, Path("tables") if out is None else out, progress)
+    place = _place(Path("tables") if out is None else out, anew=anew)
+    return _export(described, layouts, formats, selection, criterion, place, progress)
 
 
-def choose(described: Corpus, points: Points | None, where: Sequence[str]) -> Corpus:
-    """Return the points of a corpus that some filters let pass.
-
-    Parameters
-    ----------
-    described
-        The corpus.
-    points
-        Its points, where it is a study's: see :func:`orchestrator.filters.select`. Runs of a folder are chosen by
-        ``run=PATTERN``.
-    where
-        The filters.
-
-    Raises
-    ------
-    UserError
-        If a filter cannot be read, or no run is left.
-    """
-    if not where:
-        return described
-    if points is not None:
-        from orchestrator.filters import select
-
-        return described.select(select(points, list(where)))
-    chosen = list(range(len(described.runs)))
-    for text in where:
-        key, equals, patterns = text.partition("=")
-        if key != "run" or not equals:
-            raise UserError(f"{text}: runs of a folder are chosen by their names, run=PATTERN")
-        wanted = patterns.split(",")
-        chosen = [run for run in chosen if any(fnmatchcase(described.runs[run], one) for one in wanted)]
-    if not chosen:
-        raise UserError(f"{' '.join(where)}: no run is left of {len(described.runs)}, {described.runs[0]!r} being one")
-    return described.select(chosen)
-
-
-def _check(chosen: Sequence[str], formats: Sequence[str], duplicates: str | None, out: Path | BinaryIO | None) -> None:
-    for given, known, what in ((chosen, LAYOUTS, "layout"), (formats, FORMATS, "format")):
-        for name in given:
-            if name not in known:
-                raise UserError(f"{name!r} is no {what} of tables: {', '.join(known)} are.{nearest(name, known)}")
-    if duplicates not in (None, *DUPLICATES):
-        raise UserError(f"{duplicates!r} says not what becomes of duplicates: {' or '.join(DUPLICATES)} does")
-    if not (out is None or isinstance(out, Path)) and (len(chosen), len(formats)) != (1, 1):
-        raise UserError("a pipe takes one table of one format: name a layout and a format")
+def _place(out: Path | BinaryIO, *, anew: bool) -> Path | BinaryIO:
+    """Return where to write, having forgotten what was read for it before, if so wished."""
+    if anew and isinstance(out, Path):
+        with contextlib.suppress(OSError):
+            (out / CACHE / store.INDEX).unlink()
+    return out
 
 
 def _export(
@@ -255,11 +193,11 @@ def _stream(
 
     with tempfile.TemporaryDirectory(prefix="orch-export-") as folder:
         gathered = gather(described, Path(folder), watch=watch, keep=False)
-        wanted = _matching(gathered.tags, selection.tags)
+        wanted = matching(gathered.tags, selection.tags)
         manifest = _begin(gathered, selection)
         layout = _layout(name, gathered, wanted)
         with streaming(out, layout.schema, form) as table:
-            _pass(gathered, selection, wanted, manifest, [(layout, [table])])
+            go_by(gathered, selection, wanted, manifest, [(layout, [table])])
     assert table.result is not None
     manifest.files.append(table.result)
     return manifest
@@ -284,7 +222,7 @@ def _files(
     if old is not None:
         return old
     gathered.index.exports = {}
-    wanted = _matching(gathered.tags, selection.tags)
+    wanted = matching(gathered.tags, selection.tags)
     manifest = _begin(gathered, selection)
     manifest.folder = out
     if criterion is not None and described.finished[described.of_run[gathered.filled]].any():
@@ -295,16 +233,16 @@ def _files(
             layout = _layout(name, gathered, wanted)
             tables = [stack.enter_context(writing(out / f"{name}.{form}", layout.schema, form)) for form in formats]
             sinks.append((layout, tables))
-        points = _pass(gathered, selection, wanted, manifest, sinks, criterion)
+        found = go_by(gathered, selection, wanted, manifest, sinks, criterion)
     manifest.files += [table.result for _, tables in sinks for table in tables if table.result is not None]
-    table = _runs(described, points)
+    table = runs_table(described, found)
     manifest.files.append(write(out / RUNS, table.schema, [table], "csv"))
-    if points.verdicts is not None:
+    if found.verdicts is not None:
         table = summary.summarise(
             summary.group_columns(described.labels),
             described.points,
-            described.finished & (points.count > 0),
-            points.verdicts,
+            described.finished & (found.count > 0),
+            found.verdicts,
         )
         manifest.files.append(write(out / SUMMARY, table.schema, [table], "csv"))
     manifest.close()
@@ -342,10 +280,6 @@ def _unchanged(gathered: Gathered, seen: str, out: Path) -> Manifest | None:
     return manifest
 
 
-def _matching(tags: Sequence[str], patterns: Sequence[str]) -> Bool:
-    return np.array([any(fnmatchcase(tag, pattern) for pattern in patterns) for tag in tags], bool)
-
-
 def _layout(name: str, gathered: Gathered, wanted: Bool) -> Layout:
     if name == "long":
         return layouts.long(gathered.corpus, gathered.tags, single=gathered.single)
@@ -367,75 +301,3 @@ def _begin(gathered: Gathered, selection: Selection) -> Manifest:
     )
     manifest.met(gathered.reports)
     return manifest
-
-
-@dataclass
-class _Points:
-    """What is known of each run when all rows went by: arrays of (runs,)."""
-
-    count: Int64
-    last: Int64
-    verdicts: Verdicts | None
-
-
-def _pass(
-    gathered: Gathered,
-    selection: Selection,
-    wanted: Bool,
-    manifest: Manifest,
-    sinks: Sequence[tuple[Layout, Sequence[Table]]],
-    criterion: Criterion | None = None,
-) -> _Points:
-    """Let all rows go by once: into the tables, and past the judge."""
-    described = gathered.corpus
-    runs = len(described.runs)
-    result = _Points(np.zeros(runs, np.int64), np.full(runs, -1), Verdicts.none(runs) if criterion else None)
-    shown = np.zeros(len(gathered.tags), bool)
-    left_out = np.zeros((runs, 3), np.int64)
-    for chunk in gathered.chunks():
-        of = described.points[chunk.low : chunk.high]
-        everything = len(chunk.step)
-        before = np.bincount(chunk.point - chunk.low, minlength=len(of))
-        if selection.duplicates == "last":
-            chunk = chunk.latest()  # noqa: PLW2901
-        count = np.bincount(chunk.point - chunk.low, minlength=len(of)) if len(chunk.step) < everything else before
-        last = np.full(len(of), -1)
-        np.maximum.at(last, chunk.point - chunk.low, chunk.step)
-        result.count[of], result.last[of] = count, last
-        left_out[of] = np.stack([chunk.superseded, chunk.uncovered, before - count], axis=1)
-        if criterion is not None and result.verdicts is not None:
-            result.verdicts.put(of, summary.judge(chunk, gathered.tags, criterion))
-        kept = selection(chunk, wanted)
-        shown[kept.tag] = True
-        for layout, tables in sinks:
-            table = layout.table(kept)
-            for sink in tables:
-                sink.add(table)
-    manifest.scalars = int(result.count.sum())
-    manifest.superseded, manifest.uncovered, manifest.repeated = left_out.sum(axis=0).tolist()
-    manifest.read = int(np.count_nonzero(result.count))
-    manifest.missing = manifest.expected - manifest.read
-    manifest.tags = [tag for tag, there in zip(gathered.tags, shown.tolist(), strict=True) if there]
-    return result
-
-
-def _runs(described: Corpus, found: _Points) -> Any:
-    import pyarrow as pa
-
-    points = np.arange(len(described.points))
-    runs = described.points
-    columns: dict[str, Any] = {"run": arrow.texts([described.runs[run] for run in runs.tolist()])}
-    columns |= {column.name: column.at(points) for column in (*described.labels, *described.parameters)}
-    columns |= {fact.name: fact.at(runs) for fact in described.facts}
-    columns["step"] = arrow.numbers(found.last[runs], found.last[runs] >= 0)
-    columns["rows"] = arrow.numbers(found.count[runs])
-    verdicts = found.verdicts
-    if verdicts is not None:
-        for name, steps in (("best_step", verdicts.step), ("solved_at", verdicts.solved_at)):
-            columns[name] = arrow.numbers(steps[runs], steps[runs] >= 0)
-        for name, values in (
-            ("best_select", verdicts.select), ("best_error", verdicts.error), ("sparsity", verdicts.sparsity)
-        ):  # fmt: skip
-            columns[name] = arrow.numbers(values[runs])
-        columns["solved"] = arrow.flags(verdicts.solved[runs])
-    return pa.Table.from_arrays(list(columns.values()), names=list(columns))

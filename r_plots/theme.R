@@ -87,6 +87,9 @@ legend_lines <- function(labels, page) {
 
 wrap <- function(text, page) paste(strwrap(text, floor(page / 0.135)), collapse = "\n")
 
+# What orch says of the data's origin, on a line of its own below the caption; nothing where a script runs alone.
+with_lineage <- function(caption) paste(c(caption, Filter(nzchar, Sys.getenv("ORCH_LINEAGE"))), collapse = "\n")
+
 # Write a figure as vector PDF and as PNG beside it (300 dpi): both whole, or none.
 # Width and height in cm, before the scale, which enlarges the page and so makes the text smaller in print.
 save_figure <- function(plot, out, width, height, scale = 1) {

@@ -47,6 +47,7 @@ MOST_DAMAGE = 5
 @click.option(
     "-o", "--out", metavar="DIR", help="Where to write; - for one table to stdout.  [default: the study's tables/]"
 )
+@click.option("--fresh", "anew", is_flag=True, help="Read every file again, from its beginning.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything is damaged.")
 @common.json_option
 @common.root_option
@@ -61,6 +62,7 @@ def command(
     strict: bool,
     as_json: bool,
     root: str | None,
+    anew: bool,
     **selection: Any,
 ) -> int:
     """Turn the event files of STUDY, or of any TensorBoard folder, into tables.
@@ -75,6 +77,7 @@ def command(
         raise UserError("stdout takes the table alone: leave --json, --text and --hparams out, or write to a folder")
     given: dict[str, Any] = {name: value or None for name, value in selection.items()}
     given |= {"where": selection["where"], "last": selection["last"]}
+    given["anew"] = anew
     given["out"] = sys.stdout.buffer if piped else Path(out) if out else None
     given["layouts"] = layouts or (("long",) if piped else ("long", "wide"))
     given["formats"] = formats or (("csv",) if piped else ("csv.gz", "parquet"))
@@ -91,6 +94,9 @@ def command(
         if not piped:
             for file in files:
                 click.echo(file)
+        if study is not None and out is None:
+            for name in _stale(common.open_study(study, root)):
+                common.note(f"figure {name} was drawn from other data: orch plot {study} {name}")
     return int(ExitCode.RUNS_FAILED) if strict and manifest.damage else 0
 
 
@@ -101,6 +107,14 @@ def _export(study: str | None, logdir: str | None, root: str | None, **given: An
         return export_logdir(logdir, **given)
     assert study is not None
     return fresh(common.open_study(study, root), **given)
+
+
+def _stale(study: Study) -> list[str]:
+    if not study.figures.is_dir():
+        return []
+    from export.figures import stale
+
+    return stale(study)
 
 
 def _notes(study: str | None, logdir: str | None, root: str | None, out: Path, **given: Any) -> list[Path]:

@@ -56,3 +56,14 @@ def read(data: bytes) -> tuple[list[bytes], list[tuple[int, int]], int]:
         damage.append((at, following - at))
         at = following
     return payloads, damage, at
+
+
+def merged(stretches: list[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Join stretches (offset, length, …) that touch: two bad records in a row may be told as one or as two."""
+    joined: list[tuple[int, int]] = []
+    for offset, length, *_ in sorted(stretches):
+        if joined and sum(joined[-1]) == offset:
+            joined[-1] = joined[-1][0], joined[-1][1] + length
+        else:
+            joined.append((offset, length))
+    return joined

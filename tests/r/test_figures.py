@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -12,8 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from export import figures
+from export import figures, lineage
 from export.figures import SCRIPTS, check, draw
+from export.manifest import Manifest
 from export.tables import export_study
 from orchestrator.errors import UserError
 from orchestrator.study.study import Study
@@ -253,3 +255,94 @@ def test_labels_in_any_alphabet_and_locale(tmp_path: Path, locale: str) -> None:
     text = text_of(tmp_path / "out.pdf")
     assert "größe" in text
     assert "1e-3" in text
+
+
+# --- lineage
+
+
+def info_of(pdf: Path) -> str:
+    if shutil.which("pdfinfo") is None:
+        pytest.skip("pdfinfo is not installed")
+    return subprocess.run(["pdfinfo", pdf], capture_output=True, text=True, check=True).stdout
+
+
+@needs_r
+def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    (pdf, _) = draw(study)
+    found = lineage.read(pdf)
+    assert found is not None
+    manifest = Manifest.load(study.tables)
+    assert manifest is not None
+    assert (found.study, found.read, found.expected) == ("study", 12, 12)
+    assert found.table == hashlib.blake2b((study.figures / "fig.csv").read_bytes(), digest_size=16).hexdigest()
+    assert found.runs in {file.blake2b for file in manifest.files}
+    information = info_of(pdf)
+    assert "n = 12 of 12 runs" in information
+    assert found.table in information
+    assert f"n = 12 of 12 runs read; table {found.table[:12]}" in text_of(pdf)
+
+
+@needs_r
+def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
+    study = make_study(tmp_path, figures=[FIGURE], summary=SUMMARY)
+    incarnation = submit(study)
+    for lane in range(12):
+        log(study, incarnation, lane, range(0, 50, 10))
+    finish(incarnation, range(11))
+    assert figures.stale(study) == [], "there is none yet"
+    draw(study)
+    assert figures.stale(study) == []
+    export_study(study, formats=["csv"], layouts=["wide"])
+    assert figures.stale(study) == [], "the same runs"
+    finish(incarnation, range(11, 12))
+    export_study(study)
+    assert figures.stale(study) == ["fig"]
+    draw(study)
+    assert figures.stale(study) == []
+    info = {"experiment": "test", "version": 1, "export": {"summary": SUMMARY}, "figures": [FIGURE | {"x": "model"}]}
+    study.publish_generation("study: study\n# other\n", info, make_points())
+    assert figures.stale(study) == ["fig"]
+
+
+@needs_r
+def test_figures_are_of_all_runs(tmp_path: Path) -> None:
+    study = study_with(tmp_path)
+    export_study(study, where=["seed=0"])
+    assert "12 of 12 runs" in text_of(draw(study)[0])
+
+
+@pytest.mark.parametrize("data", [b"", b"words", b"%PDF-1.5\nno table\nstartxref\n9\n%%EOF\n"])
+def test_what_is_no_pdf_is_left_alone(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(data)
+    lineage.stamp(path, lineage.Lineage("s", 1, 2, "a", "b", "c"))
+    assert path.read_bytes() == data
+    assert lineage.read(path) is None
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_both_kinds_of_pdf_take_a_lineage(tmp_path: Path, streams: bool) -> None:
+    """Files with a cross-reference table, and those with a stream in its place."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+               "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] >>"]  # fmt: skip
+    data, places = b"%PDF-1.5\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(len(data))
+        data += f"{number} 0 obj\n{content}\nendobj\n".encode()
+    start = len(data)
+    if streams:
+        entries = b"".join(b"\1" + place.to_bytes(4, "big") for place in [*places, start])
+        data += (
+            f"4 0 obj\n<< /Type /XRef /Size 5 /W [1 4 0] /Index [1 4] /Root 1 0 R /Length {len(entries)} >>\n".encode()
+        )
+        data += b"stream\n" + entries + b"\nendstream\nendobj\n"
+    else:
+        lines = "".join(f"{place:010d} 00000 n \n" for place in places)
+        data += f"xref\n0 4\n0000000000 65535 f \n{lines}trailer\n<< /Size 4 /Root 1 0 R >>\n".encode()
+    path = tmp_path / "a.pdf"
+    path.write_bytes(data + f"startxref\n{start}\n%%EOF\n".encode())
+    wanted = lineage.Lineage("größe", 1, 2, "a", "b", "c")
+    lineage.stamp(path, wanted)
+    assert lineage.read(path) == wanted
+    assert "n = 1 of 2 runs" in info_of(path)
