@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import socket
@@ -68,8 +69,17 @@ def main(argv: Sequence[str]) -> int:
         return _end_if_possible(incarnation, "node")
     finally:
         heartbeat.end()
-    LOG.info("task %s, incarnation %d: %s", name, incarnation.k, reason)
+    _tidy(incarnation)
     return 0
+
+
+def _tidy(incarnation: Incarnation) -> None:
+    """Remove what nothing was printed to: with thousands of tasks, every file counts."""
+    for stream, path in ((sys.stdout, incarnation.stdout), (sys.stderr, incarnation.stderr)):
+        stream.flush()
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
 
 
 def _work(study: Study, incarnation: Incarnation, signals: Signals, heartbeat: Heartbeat, packages: str) -> str:

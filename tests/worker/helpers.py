@@ -175,4 +175,5 @@ def series(study: Study, run: bytes, tag: str = "total") -> list[tuple[int, floa
 
 
 def stderr(study: Study, task: str = "1-0", k: int = 1) -> str:
-    return (study.task_path(task, k) / "stderr").read_text()
+    path = study.task_path(task, k) / "stderr"
+    return path.read_text() if path.exists() else ""
