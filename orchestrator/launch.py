@@ -43,8 +43,11 @@ if TYPE_CHECKING:
 TARGET: Final = "orchestrator.launch:main"
 """What the script runs."""
 
+PLANNING: Final = 600.0
+"""Seconds that the element which plans has for it. After that the others do it: all of them, so that it is generous."""
+
 VISIBLE: Final = 120.0
-"""Seconds that the element which plans has for it, and a file system for showing what was published."""
+"""Seconds that a file system may take to show what was published."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,8 @@ def _entry(study: Study, told: Told, cluster: Cluster, here: Here) -> Submission
     if not study.take(0, int(here.job_id), here.key):  # another element plans
         waiting = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda found: found is None),
-            wait=tenacity.wait_random(0.2, 1),
-            stop=tenacity.stop_after_delay(VISIBLE),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, min=0.2, max=10),
+            stop=tenacity.stop_after_delay(PLANNING),
             retry_error_callback=lambda _: None,
         )
         entry = waiting(_find, study, told, here)
@@ -255,7 +258,7 @@ def _publish(study: Study, told: Told, wanted: Desired, cluster: Cluster, here: 
     LOG.info("submission %d: %d tasks for %d elements", entry.n, len(entry.tasks), entry.elements(0))
     if told.steward:
         try:
-            leave_steward(study, cluster, seen, result, 0)
+            leave_steward(study, cluster, wanted.resources, seen, result, 0)
         except UserError as error:
             result.steward = error
         if isinstance(result.steward, UserError):

@@ -39,7 +39,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     wanted = make_wanted(make_points(seeds=4, layers=("nmru",)), resources={"lanes": 1, "workers": 1, "retries": 0})
     monkeypatch.setattr(launch, "_desired", lambda told, text: wanted)
     monkeypatch.setattr(sys, "stdin", type("In", (), {"buffer": open(os.devnull, "rb")})())  # noqa: PTH123, SIM115
-    monkeypatch.setattr(launch, "VISIBLE", 0.5)
+    monkeypatch.setattr(launch, "PLANNING", 0.5)
     yield Study.create(tmp_path, "s")
     sys.stdin.buffer.close()
 
