@@ -85,14 +85,15 @@ def desired(grid: Grid, points: Points, project: Path | None = None) -> Desired:
 
 
 def again(study: Study, *, frozen: bool) -> Desired:
-    """Take up what was last submitted.
+    """Take up what was asked for before.
 
     Parameters
     ----------
     study
         The study.
     frozen
-        Whether the sources are those of the last submission (a steward's next wave) or today's (a user's retry).
+        Whether it is the last submission that goes on, with its sources (a steward's next wave), or the newest grid with
+        today's sources (a user's retry).
 
     Raises
     ------
@@ -100,12 +101,12 @@ def again(study: Study, *, frozen: bool) -> Desired:
         If nothing was submitted yet.
     """
     last = last_submission(study)
-    generation = study.generation(last.generation)
+    generation = study.generation(last.generation if frozen else None)
     if generation is None:
         raise UserError(f"generation {last.generation} of study {study.name!r} is not there")
     info, points = generation.info, generation.points
     if not frozen:
-        return _today(info, points, lambda _: last.generation)
+        return _today(info, points, lambda _: generation.g)
     return Desired(info, points, lambda _: last.generation, lambda _: last.code, last.source, lambda _: last.packages)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,7 @@ def pack(
     begun: Sequence[int],
     fresh: Sequence[int],
     shape: Shape,
+    anew: Container[int] = (),
 ) -> list[Group]:
     """Cut everything that is to be trained into tasks.
 
@@ -68,6 +69,8 @@ def pack(
         their end.
     shape
         What a task may look like.
+    anew
+        Those of ``begun`` whose earlier failures are forgotten: they get what the grid asks for, and no more.
     """
     total = len(begun) + len(fresh)
     kinds = _Kinds(points, shape)
@@ -76,7 +79,9 @@ def pack(
     buckets: dict[tuple[Any, ...], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for position in begun:
         record = history.runs[ids[position]]
-        buckets[(kinds.at(position), *_escalation(record))][restored(record, shape)].append(position)
+        buckets[(kinds.at(position), *((None, 1) if position in anew else _escalation(record)))][
+            restored(record, shape)
+        ].append(position)
     for (kind, cap, memory), steps in buckets.items():
         resource = kinds.resource(kind)
         width = min(most[resource], cap or most[resource])

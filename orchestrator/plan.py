@@ -47,6 +47,8 @@ class PlanOptions(Shape):
         Runs that start again from nothing, results included: raw ids.
     capacity
         How many tasks can be handed over now; the others wait.
+    max_array
+        How many elements one array may have; handed on with the plan.
     """
 
     steps: str | None = None
@@ -56,6 +58,7 @@ class PlanOptions(Shape):
     retry: Container[bytes] | Literal["all"] = ()
     rerun: Container[bytes] = ()
     capacity: int | None = None
+    max_array: int | None = None
 
     @property
     def retries(self) -> int:
@@ -112,6 +115,8 @@ class Plan:
         Of the tasks.
     damaged
         What could not be read of the study.
+    max_array
+        How many elements one array may have; None: any number.
     """
 
     n: int
@@ -130,6 +135,7 @@ class Plan:
     batches: Sequence[Batch]
     cost: Cost
     damaged: Sequence[Damage] = ()
+    max_array: int | None = None
 
     @property
     def tasks(self) -> list[TaskSpec]:
@@ -182,7 +188,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
             todo[name] = [position for position in todo[name] if ids[position] in chosen]
     begun = [*todo["retry"], *todo["reset"]]
     fresh = todo["new"] if not todo["rerun"] else sorted([*todo["new"], *todo["rerun"]])
-    tasks = pack(points, ids, history, begun, fresh, options)
+    tasks = pack(points, ids, history, begun, fresh, options, anew=frozenset(todo["reset"]))
     fitting = tasks if options.capacity is None else tasks[: max(0, options.capacity)]
     batches = _batches(points, history.last + 1, fitting, todo, options)
     left, cancel = _left(points, ids, history, alive)
@@ -203,6 +209,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
         batches=batches,
         cost=_cost(points, ids, history, fitting, todo["rerun"], options),
         damaged=history.damaged,
+        max_array=options.max_array,
     )
 
 

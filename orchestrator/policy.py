@@ -35,10 +35,11 @@ class Rule(NamedTuple):
 RULES: Mapping[FailureClass, Rule] = {
     "user error": Rule("stop", 0, False, "mend the code or the grid, then `orch retry`"),
     "diverged": Rule("stop", 0, False, "a result: nothing to be done"),
-    "oom": Rule("escalate", "retries", False, "ask for more memory in resources, then `orch retry`"),
+    "oom": Rule("escalate", "retries", False, "ask for more memory in the grid and submit it, then `orch retry`"),
     "timeout": Rule("retry", "retries", True, "it ends before its first checkpoint: ask for more time"),
     "preempted": Rule("retry", 20, True, "it is preempted before its first checkpoint: checkpoint more often"),
     "node": Rule("retry", 5, True, "several machines failed under it: see `orch explain`"),
+    "disk": Rule("retry", 20, True, "a disk takes no more: make room, or mend the quota, then `orch retry`"),
     "lost": Rule("retry", "retries", True, "it dies without a word before its first checkpoint: see its stderr"),
     "engine": Rule("retry", "retries", False, "no machine matches the study's engine or packages: see `orch doctor`"),
 }

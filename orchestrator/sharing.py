@@ -31,11 +31,20 @@ def tasks_per_element(cluster: Cluster, resources: Mapping[str, Any]) -> int:
     return 1 if cluster.kind == "local" else side_by_side(cluster, resources)
 
 
-def capacity(cluster: Cluster, resources: Mapping[str, Any], most: int | None) -> int | None:
-    """Return how many tasks can be handed over now. One place in the queue is the steward's."""
-    room = cluster.limits(resources).room
+def capacity(room: int | None, most: int | None, per_job: int) -> int | None:
+    """Return how many tasks can be handed over now. One place in the queue is the steward's.
+
+    Parameters
+    ----------
+    room
+        How many elements the scheduler takes now; None: any number.
+    most
+        No more elements than this, whatever the scheduler allows; None: any number.
+    per_job
+        How many tasks one element trains side by side.
+    """
     bounds = [bound for bound in (most, None if room is None else room - 1) if bound is not None]
-    return max(0, min(bounds)) * tasks_per_element(cluster, resources) if bounds else None
+    return max(0, min(bounds)) * per_job if bounds else None
 
 
 class Share(NamedTuple):
@@ -66,7 +75,9 @@ def shares(wanted: Desired, doing: Plan, cluster: Cluster, *, probe: bool = Fals
     found = []
     for batch in _probed(wanted, doing) if probe else doing.batches:
         per_job = 1 if probe else tasks_per_element(cluster, batch.resources)
-        found.append(Share(batch, per_job, _arrays(batch, cluster, per_job, halved=bool(doing.waiting))))
+        found.append(
+            Share(batch, per_job, _arrays(len(batch.tasks), per_job, doing.max_array, halved=bool(doing.waiting)))
+        )
     return found
 
 
@@ -79,13 +90,12 @@ def _probed(wanted: Desired, doing: Plan) -> list[Batch]:
     return [replace(first, tasks=tuple(corners))] if first is not None else []
 
 
-def _arrays(batch: Batch, cluster: Cluster, per_job: int, *, halved: bool) -> tuple[tuple[int, int], ...]:
+def _arrays(count: int, per_job: int, max_array: int | None, *, halved: bool) -> tuple[tuple[int, int], ...]:
     """Cut tasks into arrays: a limit bounds the index, so each array counts from zero.
 
     Where more waits, no array takes more than half of the room, so that the next wave comes while the other half works.
     """
-    count = len(batch.tasks)
     elements = -(-count // per_job)
-    most = min(cluster.limits(batch.resources).max_array or elements, -(-elements // 2) if halved else elements)
+    most = min(max_array or elements, -(-elements // 2) if halved else elements)
     size = max(1, most) * per_job
     return tuple((start, min(start + size, count)) for start in range(0, count, size))

@@ -122,6 +122,7 @@ def prepare(
         seen = look(study, clusters or _clusters(study)) if study is not None else Look(History(), {}, frozenset())
     together = tasks_per_element(cluster, wanted.resources)
     resources = _elsewhere(seen.history, _measured(study, seen.history, wanted.resources, together))
+    limits = cluster.limits(resources)
     options = PlanOptions(
         form=str(wanted.info["form"]),
         lanes=frozenset(wanted.info["lanes"]),
@@ -134,7 +135,8 @@ def prepare(
         uncancel=request.uncancel,
         retry=request.retry,
         rerun=request.rerun,
-        capacity=capacity(cluster, resources, most),
+        capacity=capacity(limits.room, most, tasks_per_element(cluster, resources)),
+        max_array=limits.max_array,
     )
     return plan(wanted.points, seen.history, {name for name in seen.living if name not in gone}, options)
 
@@ -225,7 +227,7 @@ def submit(
         # The scheduler's limit is smaller than anybody could know: halve until something fits.
         most = min(entry.elements(array) for entry, array, _ in large) // 2
         seen = look(study, clusters)
-    leave_steward(study, cluster, seen, result, steward)
+    leave_steward(study, cluster, wanted.resources, seen, result, steward)
     if isinstance(result.steward, Job):
         # What found no room waits for the steward's coming.
         result.errors = [refusal for refusal in result.errors if not isinstance(refusal[2], LimitReached)]
@@ -303,15 +305,17 @@ def _too_large(result: Result) -> list[tuple[Submission, int, LimitReached]]:
     ]
 
 
-def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me: int) -> None:
+def leave_steward(
+    study: Study, cluster: Cluster, resources: Mapping[str, Any], seen: Look, result: Result, me: int
+) -> None:
     """Leave a job that goes on with the study when its jobs have ended, unless one is there that will.
 
     Where more waits than the scheduler takes now, it comes when the oldest job has ended: then there is room.
 
     Parameters
     ----------
-    study, cluster
-        The study, and where its jobs are.
+    study, cluster, resources
+        The study, where its jobs are, and what they ask for today.
     seen
         What was seen of them.
     result
@@ -332,18 +336,17 @@ def leave_steward(study: Study, cluster: Cluster, seen: Look, result: Result, me
     living |= {job.job_id: job for job in result.jobs if job.cluster == cluster.name}
     if not living or (there and not result.jobs):
         return
-    after = list(living.values())
     more = bool(result.errors) or (result.plan is not None and bool(result.plan.waiting))
-    resources = last_submission(study).resources
+    after = list(living.values())[: 1 if more else None]
     k, _ = study.new_steward()
     try:
-        job = cluster.steward(study, k, resources, after[:1] if more else after)
+        job = cluster.steward(study, k, resources, after)
     except UserError as error:
         result.steward = error
         return
     if job is not None:
-        study.record_steward(k, job)
-        result.steward = job
+        result.steward = replace(job, extra={**job.extra, "after": [other.job_id for other in after]})
+        study.record_steward(k, result.steward)
         cluster.cancel([Part(old) for old in there.values()])
 
 

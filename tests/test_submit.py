@@ -194,6 +194,18 @@ def test_a_limit_that_nobody_told_of_is_found_by_halving(study):
     assert {record.outcome for record in records} == {"done"}
 
 
+def test_a_retry_goes_by_the_newest_grid(study, cluster):
+    points = make_points(1)
+    go(study, make_wanted(points), cluster)
+    work = start(study, "1-0")
+    work.write("failed", lanes=[0], message="no", signature="x", **{"class": "oom"})
+    work.write("end", reason="finished")
+    larger = make_wanted(points, text="more memory", resources={"memory": "9G", "retries": 0})
+    assert not go(study, larger, cluster).published
+    (entry,) = go(study, again(study, frozen=False), cluster, Request(retry="all")).published
+    assert (entry.generation, entry.resources["memory"]) == (2, "9G")
+
+
 def test_a_refused_array_costs_no_retry(study):
     cluster = FakeCluster(max_jobs=2, hidden=True)
     go(study, single(40), cluster)
