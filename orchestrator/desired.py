@@ -92,8 +92,8 @@ def again(study: Study, *, frozen: bool) -> Desired:
     study
         The study.
     frozen
-        Whether it is the last submission that goes on, with its sources (a steward's next wave), or the newest grid with
-        today's sources (a user's retry).
+        Whether it is the last submission that goes on, with its sources (a steward's next wave), or the newest grid
+        with today's sources (a user's retry).
 
     Raises
     ------
