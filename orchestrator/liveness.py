@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.errors import UserError
 from orchestrator.states import JobState
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster, Part
 
 Clusters = Callable[[str], "Cluster"]
+
+
+class Unread(UserError):  # noqa: N818  (an event that goes by)
+    """What a study's processes wrote cannot be read just now: nobody may act as if they had written nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,14 @@ def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
 
     Raises
     ------
+    Unread
+        If a journal is there and cannot be read.
     UserError
         If a scheduler cannot be asked.
     """
     history = study.history()
+    if history.unread:
+        raise Unread(f"{history.unread[0]}; nothing is planned as long as it cannot be read. Give the command again")
     jobs = unfinished_jobs(study, history)
     # Without a job nobody needs a steward, nor to know of one.
     states = ask([*jobs, *study.stewards().values()] if jobs else [], clusters)

@@ -23,7 +23,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 JobState = Literal["pending", "running", "gone", "unknown"]
 """What a scheduler says of a job. ``unknown`` is not death: only what is ``gone`` may be given to a new owner."""
 
-FailureClass = Literal["user error", "diverged", "oom", "timeout", "preempted", "node", "lost", "engine"]
+FailureClass = Literal["user error", "diverged", "oom", "timeout", "preempted", "node", "disk", "lost", "engine"]
 """Why an attempt ended without a verdict (``diverged`` is one, and stands here so that the table is whole)."""
 
 FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)

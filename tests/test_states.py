@@ -26,7 +26,7 @@ def test_outcomes_are_those_of_the_recorder():
 
 def test_every_failure_class_has_a_rule_and_every_rule_a_class():
     assert set(RULES) == set(FAILURE_CLASSES)
-    assert {"timeout", "preempted", "node", "lost"} == TRANSIENT
+    assert {"timeout", "preempted", "node", "disk", "lost"} == TRANSIENT
 
 
 def test_words_mean_known_states_and_classes():

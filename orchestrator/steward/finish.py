@@ -9,11 +9,11 @@ from orchestrator.worker.log import LOG
 
 def finish(study: Study) -> None:
     """Export the tables and draw the figures. What goes wrong is told and changes no result."""
-    generation = study.generation()
-    history = study.history()
-    if generation is None or not any(record.outcome for record in history.runs.values()):
-        return
     try:
+        generation = study.generation()
+        history = study.history()
+        if generation is None or not any(record.outcome for record in history.runs.values()):
+            return
         from export.figures import draw
         from export.tables import export_study
 
@@ -22,7 +22,7 @@ def finish(study: Study) -> None:
         if generation.info.get("figures"):
             for path in draw(study):
                 LOG.info("figure %s", path)
-    except UserError as error:
-        LOG.error("%s", error)
+    except (UserError, OSError) as error:
+        LOG.error("the tables are not written: %s", error)
     except Exception:  # noqa: BLE001  (it is logged with its traceback)
         LOG.exception("the export failed; `orch export %s` tries again", study.name)

@@ -26,15 +26,23 @@ from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import Cluster, Evidence, Here, JobState, Limits, Part
 from orchestrator.clusters.local import LocalCluster, job_id, worker_environments
 from orchestrator.errors import UserError
+from orchestrator.liveness import Unread
 from orchestrator.steward.finish import finish
 from orchestrator.study.records import Job, Submission
 from orchestrator.study.study import Study
 from orchestrator.worker.alarm import Alarm
 from orchestrator.worker.log import LOG, to_stderr
 from orchestrator.worker.pool import Pool
+from orchestrator.worker.rest import Rest
 
 LOOK: Final = 1.0
 """Seconds between two looks at the chain."""
+
+PATIENCE: Final = 1800.0
+"""Seconds of trouble, without a word of anything that went well, after which the rest is left to people."""
+
+TROUBLE: Final = frozenset({"disk", "node"})
+"""Ends of workers that others would come to as well, if they were started at once."""
 
 GRACE: Final = 60.0
 """Seconds that workers have for their last checkpoint after TERM."""
@@ -94,6 +102,7 @@ class Steward:
         self._looked = time.monotonic()
         self._kill_at: float | None = None
         self._alarm = Alarm()
+        self._rest = Rest()
 
     # --- as a cluster: orchestrator.clusters.base.Cluster -------------------------------------------------------------
 
@@ -162,23 +171,39 @@ class Steward:
         LOG.info("%d tasks, %d workers", len(self._queue), len(self._pool.slots))
         while True:
             for slot in self._pool.free:
-                if self._queue:
-                    self._start(self._queue.popleft(), slot)
-            if self._pool.free and not self._planned and not self.stopping:
+                if self._queue and not self._rest.on:
+                    self._start(slot)
+            if self._pool.free and not (self._planned or self.stopping or self._rest.on):
                 self._plan_again()
-            elif not self._pool.workers and not self._queue:
+            elif not self._pool.workers and not self._queue and (self._planned or self.stopping):
                 break
             else:
                 self._wait()
         self._alarm.silence()  # the export needs no last words: TERM ends it, and nobody is told anything else
 
-    def _start(self, task: str, slot: int) -> None:
-        time_slice = self._study.submission(int(task.partition("-")[0])).resources.get("time")
-        self._pool.start(task, slot, seconds=units.seconds(time_slice) if time_slice else None)
+    def _start(self, slot: int) -> None:
+        task = self._queue[0]
+        try:
+            time_slice = self._study.submission(int(task.partition("-")[0])).resources.get("time")
+            self._pool.start(task, slot, seconds=units.seconds(time_slice) if time_slice else None)
+        except (UserError, OSError) as error:
+            LOG.error("task %s: its worker cannot be started: %s", task, error)
+            self._trouble()
+            return
+        self._queue.popleft()
+
+    def _trouble(self) -> None:
+        """Leave the machine and its disks alone for a while; if that does not help, leave the rest to people."""
+        self._rest.trouble()
+        if self._rest.lasts > PATIENCE:
+            LOG.error("this goes on for too long: what is left waits for the next `orch submit`")
+            self._queue.clear()
+            self._planned = True
 
     def _wait(self) -> None:
         """Wait until a process ends, a signal comes, or it is time to look; then do what that asks for."""
-        came = self._alarm.wait([self._looked + LOOK, self._kill_at, *self._pool.deadlines()])
+        rest = self._rest.until if self._rest.on else None
+        came = self._alarm.wait([self._looked + LOOK, self._kill_at, rest, *self._pool.deadlines()])
         if signal.SIGTERM in came:
             self._stop()
         if signal.SIGUSR2 in came:
@@ -186,6 +211,10 @@ class Steward:
         ended = self._pool.reap()
         for worker in ended:
             LOG.info("%s", worker)
+            if worker.reason in TROUBLE:
+                self._trouble()
+            else:
+                self._rest.well()
         if ended:
             self._planned = False
         self._queue.extend(worker.task for worker in ended if worker.reason == "requeued" and not self.stopping)
@@ -233,9 +262,13 @@ class Steward:
         """Take up what ended unfinished and may be tried again."""
         self._planned = True
         try:
+            self._pool.speak()
             result = submit.advance(self._study, self, self._find)
         except (UserError, OSError) as error:
             LOG.error("cannot plan again: %s", error)
+            if isinstance(error, (OSError, Unread)):
+                self._planned = False
+                self._trouble()
             return
         for entry in result.published:
             LOG.info("submission %d: %d tasks to try again", entry.n, len(entry.tasks))

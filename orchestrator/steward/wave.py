@@ -12,12 +12,16 @@ from orchestrator import submit
 from orchestrator.clusters import clusters_of
 from orchestrator.liveness import look
 from orchestrator.steward.finish import finish
+from orchestrator.study.history import History
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG, to_stderr
 
 PAUSE: Final = 60.0
 """Seconds between two tries, where the scheduler takes nothing although no job of the study is left to wait for."""
+
+LONGEST: Final = 600.0
+"""Seconds that a disk that takes no more is left alone for, at most."""
 
 PATIENCE: Final = 1800.0
 """Seconds after which it leaves that to the next ``orch submit``."""
@@ -43,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     cluster = clusters(submit.last_submission(study).cluster)
     # Submitted by hand, the study's place may come from a relative path; nothing here depends on the current folder.
     os.chdir(study.path)
+    if (pause := rest(study.history())) > 0:
+        LOG.info("a disk took no more: planning again in %.0f s", pause)
+        time.sleep(pause)
     deadline = time.monotonic() + PATIENCE
     while True:
         later = {number: job for number, job in study.stewards().items() if number > int(k)}
@@ -62,6 +69,16 @@ def main(argv: Sequence[str]) -> int:
         LOG.warning("the scheduler takes no more: what waits, waits for the next `orch submit`")
     finish(study)
     return 0
+
+
+def rest(history: History) -> float:
+    """Return how many seconds to leave a disk alone that took no more: twice as long every time."""
+    times = [
+        record.used.get("disk", 0)
+        for record in history.runs.values()
+        if record.failure == "disk" and not (record.outcome or record.cancelled)
+    ]
+    return min(2.0 ** max(times), LONGEST) if times else 0.0
 
 
 def _tell(result: submit.Result) -> None:

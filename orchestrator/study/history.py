@@ -101,6 +101,9 @@ class History:
         Raw id to record, for every run that an entry of the chain names.
     damaged
         What could not be read.
+    unread
+        Journals among that of which not a line could be read although they are there: what they say is not known, and
+        whoever plans as if they said nothing trains again what is done.
     last
         The highest number of the chain; the next entry is ``last + 1``.
     generation
@@ -117,6 +120,7 @@ class History:
 
     runs: dict[bytes, RunRecord] = field(default_factory=dict)
     damaged: list[Damage] = field(default_factory=list)
+    unread: list[Damage] = field(default_factory=list)
     last: int = 0
     generation: int = 0
     asked: bytes = b""
@@ -223,6 +227,8 @@ def fold(
                 heard = at == len(logs) - 1 or bool(logs[at + 1].begin.get("witness"))
                 _attempt(records, log, entry.source, heard=heard)
                 history.damaged.extend(log.damage)
+                if log.unread is not None:
+                    history.unread.extend(log.damage)
                 node = log.begin.get("node")
                 if node and log.begin.get("witness") and log.end == "node" and node not in history.bad_nodes:
                     history.bad_nodes.append(node)

@@ -49,6 +49,9 @@ class IncarnationLog:
         The records as they stand, in order; only where asked for.
     damage
         Lines that could not be read.
+    unread
+        Why the journal could not be read at all, although it is there; None if it could. What it says is not known
+        then, and nobody may take it for nothing.
     """
 
     task: str
@@ -71,6 +74,7 @@ class IncarnationLog:
     seconds: float = 0.0
     records: list[Record] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
+    unread: OSError | None = None
 
     @property
     def path(self) -> Path:
@@ -90,7 +94,8 @@ def read_log(task: str, k: int, folder: str, count: int, *, keep_records: bool =
     except FileNotFoundError:
         return log
     except OSError as error:
-        log.damage.append(Damage(file, 0, str(error)))
+        log.damage.append(Damage(file, 0, error.strerror or str(error)))
+        log.unread = error
         return log
     # What follows the last line break is a record that is being written, or never was.
     lines = data.split(b"\n")[:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,11 @@ class Standing:
         The runs with a verdict that counts.
     candidates
         For each run the checkpoints that count, the oldest attempt's first.
+
+    Raises
+    ------
+    OSError
+        If a journal that matters cannot be read: to take it for empty would be to begin its runs from nothing.
     """
 
     def __init__(
@@ -64,8 +69,11 @@ class Standing:
                 for log in logs_of(spec.name, spec.count) if lanes else ():
                     self._attempt(log, lanes, entry.source)
 
-    def restore_points(self, code: str | None) -> dict[bytes, RestorePoint]:
-        """Return the newest checkpoint that is there, of each run that is not finished; ``code``: of these sources."""
+    def restore_points(self, code: str | None, without: Container[Path] = ()) -> dict[bytes, RestorePoint]:
+        """Return the newest checkpoint that is there, of each run that is not finished.
+
+        ``code``: of these sources; ``without``: none of these files.
+        """
         points: dict[bytes, RestorePoint] = {}
         there: dict[Path, bool] = {}
         for run, candidates in self.candidates.items():
@@ -74,16 +82,18 @@ class Standing:
             # Of equal steps the last: ordinary code may write checkpoints without telling of a step in between.
             in_order = sorted(candidates, key=lambda c: c.step)
             for step, path, column, log, source in reversed(in_order):
-                if code is not None and source != code:
+                if (code is not None and source != code) or path in without:
                     continue
                 if path not in there:
-                    there[path] = path.exists()
+                    there[path] = _exists(path)
                 if there[path]:
                     points[run] = RestorePoint(path, column, step, source, log.engine)
                     break
         return points
 
     def _attempt(self, log: IncarnationLog, lanes: Mapping[int, bytes], source: str) -> None:
+        if log.unread is not None:
+            raise log.unread
         for record in log.course:
             path = log.path / record["file"] if "file" in record else None
             for column, (lane, step) in enumerate(columns(record)):
@@ -100,3 +110,12 @@ class Standing:
         kept = [c for c in self.candidates.get(run, ()) if before is not None and c.step <= before]
         self.candidates[run] = kept
         self.finished.discard(run)
+
+
+def _exists(path: Path) -> bool:
+    """Say whether a file is there; whoever cannot find out is told so, and not that it is not."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

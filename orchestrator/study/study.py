@@ -400,7 +400,9 @@ class Study:
             history.generation, history.asked = newest.g, newest.ids
         return history
 
-    def restore_points(self, run_ids: Iterable[bytes], *, code: str | None = None) -> dict[bytes, RestorePoint]:
+    def restore_points(
+        self, run_ids: Iterable[bytes], *, code: str | None = None, without: Container[Path] = ()
+    ) -> dict[bytes, RestorePoint]:
         """Return the newest checkpoint that counts for each run that is not finished and has one.
 
         Parameters
@@ -409,12 +411,19 @@ class Study:
             Raw ids.
         code
             If given, only checkpoints that these sources of the experiment wrote (``Submission.source``) count.
+        without
+            Files that turned out to be damaged.
+
+        Raises
+        ------
+        OSError
+            If a journal that matters is there and cannot be read.
 
         Notes
         -----
         A file may vanish between this call and its opening, when a superseded owner tidies up: ask again.
         """
-        return Standing(self.chain(), self._runs, self._logs, run_ids).restore_points(code)
+        return Standing(self.chain(), self._runs, self._logs, run_ids).restore_points(code, without)
 
     def finished(self, run_ids: Iterable[bytes]) -> set[bytes]:
         """Return the runs that have a verdict that counts: whoever begins a task leaves them as they are.

@@ -30,6 +30,7 @@ from orchestrator.study.study import Study
 from orchestrator.worker.alarm import Alarm
 from orchestrator.worker.log import LOG, to_stderr
 from orchestrator.worker.pool import Ended, Pool
+from orchestrator.worker.rest import Rest
 
 NODE: Final = "ORCH_NODE"
 """Tells workers the scheduler's name of their machine."""
@@ -42,6 +43,9 @@ VISIBLE: Final = 120.0
 
 LOOK: Final = 30.0
 """Seconds between two looks at how many processes the kernel has killed."""
+
+PATIENCE: Final = 600.0
+"""Seconds to wait for a disk that takes no more."""
 
 GRACE: Final = 120.0
 """Seconds for workers' last checkpoints after TERM; the scheduler's patience is usually shorter."""
@@ -130,11 +134,19 @@ class Element:
         """Train until every task has ended."""
         seconds = slice_seconds(self._entry)
         for slot, task in enumerate(filter(self._wanted, self._tasks)):
-            self._pool.start(task, slot, seconds=seconds)
+            self._start(task, slot, seconds)
         while self._pool.workers:
             self._wait()
+        self._speak()
         if self._requeued and not self._stopping:
             self._start_again()
+
+    def _start(self, task: str, slot: int, seconds: float | None) -> None:
+        try:
+            self._pool.start(task, slot, seconds=seconds)
+        except OSError as error:
+            LOG.error("task %s: its worker cannot be started: %s", task, error)
+            self._testify(task, "node", f"its worker cannot be started: {error}")
 
     def _wanted(self, task: str) -> bool:
         logs = self._study.incarnations(task)
@@ -167,6 +179,21 @@ class Element:
             # Its neighbours may go on for hours: whoever plans meanwhile need not wait for the scheduler's word.
             how = f"signal {-ended.status}" if ended.status < 0 else f"exit status {ended.status}"
             self._testify(ended.task, "lost", f"its process died without a word: {how}")
+
+    def _speak(self) -> None:
+        """Wait for a disk that takes what is to be said of dead workers: unsaid, it would cost their runs a retry."""
+        rest = Rest()
+        while not (self._spoke() or self._stopping) and rest.lasts < PATIENCE:
+            rest.trouble()
+            self._stopping = signal.SIGTERM in self._alarm.wait([rest.until])
+
+    def _spoke(self) -> bool:
+        try:
+            self._pool.speak()
+        except (UserError, OSError) as error:
+            LOG.error("what befell a worker cannot be written: %s", error)
+            return False
+        return True
 
     def _start_again(self) -> None:
         if self._cluster.requeue(self._here):

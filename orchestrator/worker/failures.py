@@ -17,9 +17,13 @@ MESSAGE_LENGTH: Final = 2_000
 TRACEBACK_LENGTH: Final = 20_000
 
 MACHINE_ERRORS: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ENODEV, errno.ENXIO}
+    {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO}
 )
 """What the machine or its disks do to a program that is not the program's fault."""
+
+
+DISK_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What says that a disk takes no more, whichever machine asks: it is full, a quota is, or it may only be read."""
 
 
 class Unrecorded(Exception):  # noqa: N818  (it happened to the study's files, not to the experiment)
@@ -61,6 +65,10 @@ def _from(*packages: str) -> Callable[[BaseException], bool]:
     return lambda error: any(type(error).__module__.startswith(package) for package in packages)
 
 
+def _full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
 def _machine(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in MACHINE_ERRORS
 
@@ -72,7 +80,8 @@ def _says(*words: str) -> Callable[[BaseException], bool]:
 CLASSES: Final[tuple[tuple[Callable[[BaseException], bool], FailureClass], ...]] = (
     (_named("MemoryError", "OutOfMemoryError"), "oom"),
     (_says("can't allocate memory", "out of memory"), "oom"),
-    (_named("Unrecorded"), "node"),
+    (_named("Unrecorded"), "disk"),
+    (_full, "disk"),
     (_machine, "node"),
     (_from("torch._inductor", "torch._dynamo"), "engine"),
     (lambda _: True, "user error"),
@@ -96,6 +105,11 @@ def classify(error: BaseException) -> Failure:
         f"{name} in {_place(error)}: {normalise(text)}",
         _shorten("".join(traceback.format_exception(type(error), error, error.__traceback__))),
     )
+
+
+def of_disk(error: OSError) -> FailureClass:
+    """Say whether it was the disk of the study's files, or rather this machine's way to it."""
+    return "disk" if error.errno in DISK_ERRORS else "node"
 
 
 def sentence(kind: FailureClass, message: str) -> Failure:

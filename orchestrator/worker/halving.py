@@ -10,7 +10,7 @@ from orchestrator.worker.failures import Failure
 
 Lanes = list[int]
 
-INDIVISIBLE: Final[frozenset[FailureClass]] = frozenset({"engine", "node"})
+INDIVISIBLE: Final[frozenset[FailureClass]] = frozenset({"engine", "node", "disk"})
 """What befalls the machine, not a lane."""
 
 

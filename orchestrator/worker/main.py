@@ -18,10 +18,12 @@ from orchestrator.errors import UserError
 from orchestrator.experiment import COMMAND, Experiment, ExperimentParams, find, nest
 from orchestrator.study import code as sources
 from orchestrator.study.incarnation import Incarnation
+from orchestrator.study.patience import patiently
 from orchestrator.study.study import Study
-from orchestrator.worker.failures import Failure, Unrecorded, sentence
+from orchestrator.worker.failures import Failure, Unrecorded, of_disk, sentence
 from orchestrator.worker.heartbeat import Heartbeat
 from orchestrator.worker.log import LOG, to_stderr
+from orchestrator.worker.pool import UNWRITTEN
 from orchestrator.worker.recorder import TaskRecorder
 from orchestrator.worker.signals import Signals
 from orchestrator.worker.spent import spent
@@ -42,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     Returns
     -------
     int
-        0 if the journal says how it ended, else 1.
+        0 if the journal says how it ended; :data:`UNWRITTEN` if it does not because the study's files could not be
+        written; else 1.
     """
     signals = Signals()  # before anything that takes time
     to_stderr()
@@ -54,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         incarnation = study.begin(name)
     except (UserError, OSError) as error:
         LOG.error("task %s cannot begin: %s", name, error)
-        return 1
+        return UNWRITTEN if isinstance(error, OSError) and of_disk(error) == "disk" else 1
     _redirect(incarnation)
     heartbeat = Heartbeat(study, incarnation, signals)
     try:
@@ -64,9 +67,11 @@ def main(argv: Sequence[str]) -> int:
         heartbeat.start()
         reason = _work(study, incarnation, signals, heartbeat, packages)
         incarnation.write("end", reason=reason, **spent())
-    except (Unrecorded, OSError) as error:
-        complain(error if isinstance(error, Unrecorded) else Unrecorded(str(error)))
-        return _end_if_possible(incarnation, "node")
+    except Unrecorded as error:
+        return _end_if_possible(incarnation, complain(error).kind)
+    except OSError as error:
+        LOG.error("the study's files cannot be used: %s", error)
+        return _end_if_possible(incarnation, of_disk(error))
     finally:
         heartbeat.end()
     _tidy(incarnation)
@@ -144,7 +149,7 @@ def _journal_begin(incarnation: Incarnation, job: str, packages: str) -> None:
 def _unfinished(study: Study, incarnation: Incarnation, recorder: TaskRecorder) -> list[int]:
     """Return the lanes that earlier owners left to do: one of them may have finished after this task was submitted."""
     runs = incarnation.task.runs
-    finished = study.finished(runs)
+    finished = patiently(lambda: study.finished(runs))
     failed: dict[int, dict[str, Any]] = {}
     for log in study.incarnations(incarnation.task.name):
         if log.k >= incarnation.k:
@@ -223,5 +228,5 @@ def _end_if_possible(incarnation: Incarnation, reason: str) -> int:
     try:
         incarnation.write("end", reason=reason, **spent())
     except OSError:
-        return 1
+        return UNWRITTEN
     return 0

@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from orchestrator.clusters.base import WORKER, environment, held, python_command
 from orchestrator.errors import UserError
 from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG
+
+UNWRITTEN: Final = os.EX_IOERR
+"""A worker's exit status if not even the reason of its end could be written."""
 
 
 class Process(Protocol):
@@ -99,6 +102,7 @@ class Pool:
         self.workers: list[Worker] = []
         self._study, self._job, self._launch = study, job, launch or execute
         self._oom_kills = oom_kills()
+        self._unsaid: list[tuple[str, str, str]] = []
 
     @property
     def free(self) -> list[int]:
@@ -159,18 +163,43 @@ class Pool:
         after = max((log.k for log in self._study.incarnations(task)), default=0)
         self._study.testify(task, reason, after=after, job=self._job, why=why)
 
+    def speak(self) -> None:
+        """Say what could not be said before.
+
+        Raises
+        ------
+        OSError
+            If it still cannot.
+        """
+        while self._unsaid:
+            self.testify(*self._unsaid[0])
+            del self._unsaid[0]
+
     def _reason(self, worker: Worker) -> str | None:
+        reason = None
         try:
             logs = self._study.incarnations(worker.task)
             # The reason that the worker itself gave for its end, if it came so far; its predecessors' do not count.
             reason = logs[-1].end if logs and logs[-1].begin.get("pid") == worker.process.pid else None
-            if reason is None and worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
-                reason = "oom"
-                self.testify(worker.task, reason, "the kernel ended its process for want of memory")
         except (UserError, OSError) as error:
             LOG.error("task %s: %s", worker.task, error)
-            return None
+        if reason is None:
+            reason, why = self._seen(worker)
+            if reason is not None:
+                self._unsaid.append((worker.task, reason, why))
+                try:
+                    self.speak()
+                except (UserError, OSError) as error:
+                    LOG.error("task %s: %s", worker.task, error)
         return reason
+
+    def _seen(self, worker: Worker) -> tuple[str | None, str]:
+        """Return what can be seen from outside of a worker that did not say why it ended."""
+        if worker.process.returncode == UNWRITTEN:
+            return "disk", "the study's files could not be written"
+        if worker.process.returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:
+            return "oom", "the kernel ended its process for want of memory"
+        return None, ""
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------

@@ -124,9 +124,9 @@ InductorError.__module__ = "torch._inductor.exc"
         (MemoryError(), "oom"),
         (OutOfMemoryError("CUDA out of memory"), "oom"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "oom"),
-        (OSError(28, "No space left on device"), "node"),
+        (OSError(28, "No space left on device"), "disk"),
         (OSError(116, "Stale file handle"), "node"),
-        (Unrecorded("quota"), "node"),
+        (Unrecorded("quota"), "disk"),
         (InductorError("C++ compile error"), "engine"),
     ],
 )

@@ -355,8 +355,8 @@ def test_a_full_disk_is_the_machines_fault(tmp_path):
     study = plain_study(tmp_path, {**PLAIN, "toy/train.py": train}, [{"steps": 5000, "pause": 0.0}])
     assert work(study) == 0
     [log] = study.incarnations("1-0")
-    assert log.end == "node"
-    assert record(study).failure == "node"
+    assert log.end == "disk"
+    assert record(study).failure == "disk"
 
 
 def test_heartbeats_are_counted(tmp_path):
