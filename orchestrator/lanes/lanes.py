@@ -88,6 +88,7 @@ class Lanes:
         log: Callable[[Any, Tensor], dict[str, Tensor]],
         every: int,
         steps: int,
+        note: Callable[[Any, Tensor, dict[str, Tensor]], Any] | None = None,
     ) -> None:
         """Train: log, then update, and so on until every lane has made its steps.
 
@@ -107,8 +108,12 @@ class Lanes:
             Log points are the steps divisible by this.
         steps
             How many updates a lane makes.
+        note
+            Takes a state at a log point, its steps and what ``log`` returned; returns the state that goes on, for
+            training that looks back at its own evaluation. A lane that resumes at a log point notes it once more, so
+            that noting twice must be the same as noting once.
         """
-        program = loop.Program(init, step, log, every, steps)
+        program = loop.Program(init, step, log, every, steps, note)
         self.left = loop.run(program, self._task, self.width, self.device, self._recorder, self._engine)
 
     def _stack(self) -> SimpleNamespace:

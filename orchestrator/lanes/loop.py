@@ -38,6 +38,7 @@ class Program:
     log: Callable[[Any, Tensor], dict[str, Tensor]]
     every: int
     steps: int
+    note: Callable[[Any, Tensor, dict[str, Tensor]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ def run(
     report = prepare(_reporting(program, stack.spec, tags), stack.leaves[:-1], engine)
     alive = np.ones(len(names), np.bool_)
     while True:
+        if program.note is not None:
+            stack.leaves = _noted(program, stack, report(stack.leaves[:-1])[0], tags["log"])
         # The update of this step comes before it is needed, for the values that it logs; what is kept and
         # checkpointed is still the state before it.
         *following, losses = update(stack.leaves)
@@ -179,6 +182,14 @@ def _worth_repacking(left: int, waiting: int, width: int, remaining: int, kind: 
     idle = width - left if waiting else width - slots
     cost = REPACKING_COST["eager" if slots == width else kind]
     return left <= width // 2 and (lanes > left or slots <= width // 2) and idle * remaining > cost
+
+
+def _noted(program: Program, stack: Stack, rows: Tensor, tags: Sequence[str]) -> list[Tensor]:
+    """Return the leaves of a stack whose state has taken note of what is logged at this step."""
+    assert program.note is not None
+    state = pytree.tree_unflatten(stack.leaves[:-2], stack.spec)
+    noted = program.note(state, stack.steps, dict(zip(tags, rows, strict=True)))
+    return [*(leaf.contiguous() for leaf in pytree.tree_leaves(noted)), *stack.leaves[-2:]]
 
 
 def _updating(program: Program, spec: pytree.TreeSpec, tags: dict[str, list[str]], device: torch.device) -> Flat:

@@ -117,6 +117,11 @@ def random_bits(window: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return _temper(words) & 1, window
 
 
+def single_precision(words: Tensor) -> Tensor:
+    """Return untempered words as torch's generator makes float32 numbers in [0, 1) of them: their lower 24 bits."""
+    return (_temper(words) & 0xFFFFFF).float() * 2.0**-24
+
+
 def windows(states: Sequence[np.random.RandomState]) -> npt.NDArray[np.int32]:
     """Return the windows of NumPy generators: where each goes on, int32 (624, L)."""
     columns = []

@@ -52,6 +52,15 @@ def sgd(w: Tensor, grad: Tensor, lr: Tensor) -> Tensor:
     return w - lr * grad
 
 
+def momentum(w: Tensor, grad: Tensor, velocity: Tensor, lr: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Return parameters and velocity after one step of gradient descent with momentum (not Nesterov's).
+
+    The velocity begins as zeros and takes up each gradient in full, as that of ``torch.optim.SGD`` does.
+    """
+    velocity = decay * velocity + grad
+    return w - lr * velocity, velocity
+
+
 def clip_norm(grad: Tensor, limit: Tensor) -> Tensor:
     """Scale each lane's gradient to at most ``limit`` in L2 norm; a NaN limit leaves the lane alone.
 
@@ -60,3 +69,8 @@ def clip_norm(grad: Tensor, limit: Tensor) -> Tensor:
     """
     norm = grad.square().reshape(-1, grad.shape[-1]).sum(0).sqrt()
     return grad * torch.where(limit.isnan(), 1.0, (limit / (norm + 1e-6)).clamp(max=1.0))
+
+
+def clip_value(grad: Tensor, limit: Tensor) -> Tensor:
+    """Clamp every part of a lane's gradient to [-limit, limit]; a NaN limit leaves the lane alone."""
+    return torch.where(limit.isnan(), grad, torch.minimum(torch.maximum(grad, -limit), limit))

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtri
 
-from orchestrator.lanes.functions import cos
+from orchestrator.lanes.functions import cos, normal_quantile
 
 
 def test_it_is_the_cosine():
@@ -37,3 +38,16 @@ def test_a_neighbour_changes_nothing(intruder):
         assert math.isfinite(planted) or made[0].isnan()
     assert torch.equal(alone["clean"], alone["beside"])
     assert torch.equal(grads["clean"], grads["beside"])
+
+
+def test_quantiles_of_the_normal_distribution():
+    rng = np.random.default_rng(0)
+    below = np.concatenate([rng.uniform(size=100_000), 10.0 ** -rng.uniform(0.3, 300, size=10_000)])
+    found = normal_quantile(torch.from_numpy(below), torch.from_numpy(1 - below)).numpy()
+    np.testing.assert_allclose(found, ndtri(below), rtol=3e-15, atol=3e-16)
+    np.testing.assert_allclose(normal_quantile(torch.from_numpy(1 - below), torch.from_numpy(below)), -found)
+
+
+def test_quantiles_far_above_the_middle_keep_their_digits():
+    above = torch.tensor([1e-20, 1e-100], dtype=torch.float64)
+    torch.testing.assert_close(normal_quantile(1 - above, above), -torch.from_numpy(ndtri(above.numpy())))

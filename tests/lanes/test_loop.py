@@ -146,3 +146,17 @@ def test_fewer_lanes_go_on_in_a_smaller_stack(monkeypatch):
     ((lanes, snapshot),) = recorder.checkpoints
     assert lanes.tolist() == [lane for lane in range(200) if lane not in explodes]
     assert set(snapshot.steps.tolist()) == {5}  # the second log point of the process is the same step, repacked
+
+
+def test_what_is_logged_can_be_noted_before_the_update_and_across_a_restart():
+    def grown(recorder):
+        return rows(recorder, 0, "grown")
+
+    whole = trained([Toy(notes=True), Toy(notes=True, rate=2)])
+    assert grown(whole) == [(0, 1), (5, 506), (10, 1011)]
+    assert rows(whole, 1, "grown") == [(0, 2), (5, 1012), (10, 2022)]
+    first = trained([Toy(notes=True)], lambda n: Orders(stop=n == 1))
+    ((_, snapshot),) = first.checkpoints
+    assert snapshot.arrays["noted"].tolist() == [500]
+    rest = trained([Toy(notes=True)], restored=(np.array([0]), snapshot))
+    assert grown(first) + grown(rest) == grown(whole)

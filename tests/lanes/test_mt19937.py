@@ -29,3 +29,11 @@ def test_taking_windows_leaves_the_generators_where_they_are():
     state, twin = np.random.RandomState(7), np.random.RandomState(7)
     mt19937.windows([state])
     assert state.random_sample() == twin.random_sample()
+
+
+def test_single_precision_numbers_are_torchs():
+    window = torch.from_numpy(mt19937.windows([np.random.RandomState(seed) for seed in (3, 77)]))
+    words, _ = mt19937.advance(window, 700)
+    for lane, seed in enumerate((3, 77)):
+        expected = torch.rand(700, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(mt19937.single_precision(words)[:, lane], expected)

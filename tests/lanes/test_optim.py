@@ -1,10 +1,12 @@
 """Packed optimisers against ``torch.optim``, lane by lane."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from orchestrator.lanes.optim import Moments, adam, clip_norm, sgd
+from orchestrator.lanes.optim import Moments, adam, clip_norm, clip_value, momentum, sgd
 
 PARAMETERS, LANES, UPDATES = 3, 5, 200
 
@@ -54,6 +56,32 @@ def test_sgd(gradients):
         w = sgd(w, gradient, rates)
     for lane, rate in enumerate(rates.tolist()):
         torch.testing.assert_close(w[:, lane], plainly(torch.optim.SGD, gradients, lane, rate))
+
+
+def test_momentum(gradients):
+    rates, decays = torch.tensor([1e-4, 1e-3, 1e-2, 0.1, 1.0]), torch.tensor([0.9, 0.0, 0.5, 0.99, 0.1])
+    w = torch.full((PARAMETERS, LANES), 0.5)
+    velocity = torch.zeros_like(w)
+    for gradient in gradients:
+        w, velocity = momentum(w, gradient, velocity, rates, decays)
+    for lane, (rate, decay) in enumerate(zip(rates.tolist(), decays.tolist(), strict=True)):
+        plain = partial(torch.optim.SGD, momentum=decay)
+        torch.testing.assert_close(w[:, lane], plainly(plain, gradients, lane, rate), rtol=1e-4, atol=1e-6)
+
+
+def test_no_momentum_is_plain_descent_to_the_bit(gradients):
+    rates, none = torch.full((LANES,), 1e-2), torch.zeros(LANES)
+    w = torch.full((PARAMETERS, LANES), 0.5)
+    moved, _ = momentum(w, gradients[0], torch.ones_like(w), rates, none)
+    assert torch.equal(moved, sgd(w, gradients[0], rates))
+
+
+def test_clipping_by_value_is_per_lane_and_none_is_no_limit(gradients):
+    limits = torch.tensor([1.0, 1e-3, float("nan"), 1e6, 1.0])
+    clipped = clip_value(gradients[0], limits)
+    for lane, limit in enumerate(limits.tolist()):
+        expected = gradients[0, :, lane]
+        torch.testing.assert_close(clipped[:, lane], expected.clamp(-limit, limit) if limit == limit else expected)
 
 
 def test_clipping_is_per_lane_and_none_is_no_limit(gradients):

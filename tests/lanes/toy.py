@@ -10,6 +10,7 @@ class Toy(ExperimentParams):
     explodes_at: Lane[int] = -1
     max_iterations: int = 10
     log_interval: int = 5
+    notes: bool = False
 
 
 TOY = Experiment("tests.toy", params=Toy, train="tests.lanes.toy:train", cadence="log_interval", steps="max_iterations")
@@ -21,7 +22,7 @@ def train(lanes):
     def update(state, step):
         grown = state["w"] + p.rate
         exploded = torch.where(step == p.explodes_at, torch.inf, grown)
-        return {"w": exploded, "drawn": state["drawn"] + 1}, {"grown": grown}
+        return {**state, "w": exploded, "drawn": state["drawn"] + 1}, {"grown": grown + state.get("noted", 0)}
 
     def log(state, step):
         return {"w": state["w"], "drawn": state["drawn"], "step": step}
@@ -30,9 +31,11 @@ def train(lanes):
         init=lambda: {
             "w": torch.zeros(lanes.width, device=lanes.device),
             "drawn": torch.zeros(2, lanes.width, dtype=torch.int32, device=lanes.device),
+            **({"noted": torch.zeros(lanes.width, device=lanes.device)} if s.notes else {}),
         },
         step=update,
         log=lambda state, step: {**log(state, step), "drawn": state["drawn"][0]},
         every=s.log_interval,
+        note=(lambda state, _, logged: {**state, "noted": 100 * logged["w"]}) if s.notes else None,
         steps=s.max_iterations + 1,
     )
