@@ -1,23 +1,25 @@
-"""What is drawn once per run: where the subsets lie, evaluation sets, initial weights. NumPy only, no torch.
+"""What is drawn once per run: where the subsets lie, and the evaluation sets. NumPy only, no torch.
 
 Number for number those of the papers' code. The original draws a run's data from ``RandomState`` objects: a parent
 seeded with the run's seed places the subsets, then seeds the training fork; validation and test sets come from forks
 with fixed seeds, so all runs of a range share them (arXiv 2110.05177, code ``nalm-division``;
 docs/papers/arithmetic.md, "Streams"). Rows are drawn in float64, targets are reckoned in float64, and both are rounded
-to float32. The training batches are drawn inside the step: ``experiments/arithmetic/streams.py``.
+to float32. Training batches and initial weights are drawn on the device: ``experiments/arithmetic/streams.py``.
 """
 
 from __future__ import annotations
 
-import math
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments.arithmetic.params import SingleLayer, Spans, read_range
+from experiments.arithmetic.distributions import Set, draw_of, sample
+from experiments.arithmetic.params import PAIRED, Task
+from experiments.arithmetic.ranges import read_range
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -39,21 +41,20 @@ class Structure:
     """Seed of the training fork."""
 
 
-def structure(params: SingleLayer) -> Structure:
+def structure(params: Task) -> Structure:
     """Draw where the subsets lie, then the seed of the training data, from the parent generator of ``params.seed``."""
     parent = np.random.RandomState(params.seed)
     offset = parent.randint(0, params.input_size - params.span + 1, dtype=np.int64)
     return Structure(int(offset), int(parent.randint(0, 2**32 - 1, dtype=np.int64)))
 
 
-def subset_columns(params: SingleLayer, offset: int) -> list[slice]:
-    """Return the inputs of each subset that the operation reads (two, or the first alone)."""
-    step = params.subset_size - params.subset_overlap
-    read = 2 if params.operation in ("add", "sub", "mul", "div") else 1
-    return [slice(offset + n * step, offset + n * step + params.subset_size) for n in range(read)]
+def subset_columns(params: Task, offset: int) -> list[slice]:
+    """Return the inputs of each subset that the operation reads: all of them, two, or the first alone."""
+    read = {"add": params.subsets, "mul": params.subsets}.get(params.operation, 2 if params.operation in PAIRED else 1)
+    return [slice(offset + start, offset + end) for start, end in params.subset_ranges()[:read]]
 
 
-def target(params: SingleLayer, offset: int, columns: Doubles) -> Doubles:
+def target(params: Task, offset: int, columns: Doubles) -> Doubles:
     """Return the operation's result, float64 (...), for inputs given column by column, float64 (I, ...)."""
     sums: list[Doubles] = []
     for subset in subset_columns(params, offset):
@@ -63,11 +64,11 @@ def target(params: SingleLayer, offset: int, columns: Doubles) -> Doubles:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         match params.operation:
             case "add":
-                return sums[0] + sums[1]
+                return functools.reduce(operator.add, sums)
             case "sub":
                 return sums[0] - sums[1]
             case "mul":
-                return sums[0] * sums[1]
+                return functools.reduce(operator.mul, sums)
             case "div":
                 return sums[0] / sums[1]
             case "squared":
@@ -93,74 +94,26 @@ class Evaluation:
     """int64 (L,): the set of each lane."""
 
 
-def evaluation(params: Sequence[SingleLayer], ranges: Literal["interpolation", "extrapolation"]) -> Evaluation:
+def evaluation(params: Sequence[Task], ranges: Set) -> Evaluation:
     """Draw the validation sets (ranges: ``interpolation``) or the test sets (``extrapolation``) of some lanes.
 
-    The inputs depend on the range alone, not on the run's seed; the targets also on where the run's subsets lie.
+    The inputs depend on the range and the distribution alone, not on the run's seed; the targets also on where the
+    run's subsets lie.
     """
-    columns: dict[Spans, Doubles] = {}
-    sets: dict[tuple[Spans, int], int] = {}
+    columns: dict[object, Doubles] = {}
+    sets: dict[object, int] = {}
     x, t, which = [], [], []
     for p in params:
-        spans: Spans = read_range(getattr(p, ranges))
-        offset = structure(p).offset
-        if (spans, offset) not in sets:
-            if spans not in columns:
+        spans = read_range(getattr(p, ranges))
+        offset, inputs = structure(p).offset, (spans, p.distribution)
+        if (inputs, offset) not in sets:
+            if inputs not in columns:
                 fork = np.random.RandomState(VALIDATION_SEED if ranges == "interpolation" else TEST_SEED)
-                columns[spans] = sample(fork, spans, p.evaluation_size, p.input_size).T
-            sets[spans, offset] = len(sets)
+                draw = draw_of(p.distribution, ranges)
+                columns[inputs] = sample(fork, spans, draw, p.evaluation_size, p.input_size).T
+            sets[inputs, offset] = len(sets)
             with np.errstate(over="ignore"):
-                x.append(columns[spans].astype(np.float32))
-                t.append(target(p, offset, columns[spans]).astype(np.float32))
-        which.append(sets[spans, offset])
+                x.append(columns[inputs].astype(np.float32))
+                t.append(target(p, offset, columns[inputs]).astype(np.float32))
+        which.append(sets[inputs, offset])
     return Evaluation(np.stack(x, axis=1), np.stack(t), np.array(which))
-
-
-def sample(fork: np.random.RandomState, spans: Spans, rows: int, inputs: int) -> Doubles:
-    """Draw inputs from a range, float64 (rows, inputs)."""
-    drawn = [fork.uniform(low, high, size=(rows, inputs)) for low, high in spans.intervals]
-    if len(drawn) == 1:
-        return drawn[0]
-    if spans.by == "element":
-        return np.where(fork.randint(0, 2, size=(rows, inputs)) == 1, *drawn)
-    return np.where(np.arange(inputs) < inputs // 2, *drawn)
-
-
-# --- initial weights --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class WeightInit:
-    """Uniform initial weights: how many a run has, and their bounds. Gates are not among them: they start at ½."""
-
-    count: int
-    low: float
-    high: float
-
-
-def weight_init(params: SingleLayer) -> WeightInit:
-    """Return number and bounds of a run's initial weights (NMRU: one per input, then one per reciprocal)."""
-    inputs = params.input_size
-    match params.layer:
-        case "nmu":
-            return WeightInit(inputs, 0.25, 0.75)
-        case "nmru":
-            return WeightInit(2 * inputs, 0.25, 0.75)
-        case "real-npu" if params.npu.init == "xavier-uniform":
-            bound = math.sqrt(6.0 / (inputs + 1))
-        case _:
-            bound = min(0.5, math.sqrt(3.0) * math.sqrt(2.0 / (inputs + 1)))
-    return WeightInit(inputs, -bound, bound)
-
-
-def legacy_weights(params: SingleLayer) -> Floats:
-    """Return the initial weights of the original, float32 (count,), in the order of the inputs.
-
-    The original resets its parameters twice, so these are the second draw of torch's generator. That generator is the
-    MT19937 of ``RandomState`` with the same seed; torch keeps the lower 24 bits of each word and maps them to the range
-    with one rounding (a fused multiply-add), for which float64 stands in here.
-    """
-    init = weight_init(params)
-    words = np.random.RandomState(params.seed).randint(0, 2**32, size=2 * init.count, dtype=np.uint32)[init.count :]
-    low, high = np.float32(init.low), np.float32(init.high)
-    return ((words & (2**24 - 1)) * 2.0**-24 * np.float64(high - low) + low).astype(np.float32)

@@ -1,244 +1,116 @@
-"""Parameters of the single-layer arithmetic task. No torch here: grids are validated with this module alone.
+"""Parameters of the single-layer arithmetic task, and what it shares with the two-layer task. No torch here.
 
-The task and its modules are those of *Learning Division with Neural Arithmetic Logic Modules* (arXiv 2110.05177);
-``docs/papers/arithmetic.md`` maps every name below to the paper and to the command line of its code.
+Grids are validated with this module alone. The tasks and their modules are those of *Learning Division with Neural
+Arithmetic Logic Modules* (arXiv 2110.05177), *Neural Arithmetic Units* (arXiv 2001.05016) and *A Primer for Neural
+Arithmetic Logic Modules* (JMLR 2022); ``docs/papers/arithmetic.md`` maps every name below to the papers and to the
+command line of their code.
 """
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from orchestrator.experiment import Experiment, ExperimentParams, Group, Lane
+from experiments.arithmetic.distributions import Distribution, Set, Uniform, benford_scale
+from experiments.arithmetic.layers import (
+    IDENTITY,
+    OPTIONS,
+    SPARSE,
+    Bounds,
+    Layer,
+    NACOptions,
+    NALUOptions,
+    NAUOptions,
+    NMUOptions,
+    NPUOptions,
+    NRUOptions,
+)
+from experiments.arithmetic.penalties import L1, Identity, Regulariser, Reinit
+from experiments.arithmetic.ranges import Range, read_range
+from orchestrator.experiment import Experiment, ExperimentParams, Lane
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+PAIRED = frozenset({"add", "sub", "mul", "div"})
+"""Operations of two subsets or more; the others read the first subset only."""
+
+SETS: tuple[Set, ...] = ("interpolation", "extrapolation")
 
 
-# --- ranges -----------------------------------------------------------------------------------------------------------
+class Options(ExperimentParams):
+    """Options of modules; each module reads its own."""
+
+    nac: NACOptions = Field(NACOptions(), description="options of nac, nac-mul, nac-sigma, nac-nmu and nalu")
+    nalu: NALUOptions = Field(NALUOptions(), description="options of nalu, nalu-sigma and nalu-nau")
+    nau: NAUOptions = Field(NAUOptions(), description="options of nau; init also of nru")
+    nmu: NMUOptions = Field(NMUOptions(), description="options of nmu; noise also of nmru")
+    npu: NPUOptions = Field(NPUOptions(), description="options of npu and real-npu")
+    nru: NRUOptions = Field(NRUOptions(), description="options of nru")
+    bounds: Bounds = Field(Bounds(), description="how weights are kept within [-1, 1] or [0, 1]")
+
+    def check_options(self, layers: set[str]) -> None:
+        """Refuse options that none of the modules reads.
+
+        Raises
+        ------
+        ValueError
+            It names the group and the modules that it is for.
+        """
+        for name, readers in OPTIONS.items():
+            group = getattr(self, name)
+            if group != type(group)() and not readers & layers:
+                raise ValueError(
+                    f"{name} holds options of {_listed(readers)}, but layer is {_listed(layers)}: leave {name} out"
+                )
+        if "nalu-nau" in layers and (self.nau.noise or self.nmu.noise is not None):
+            raise ValueError("the units within nalu-nau have no noise: leave nau.noise and nmu.noise out")
+        if self.npu.clip == "wig" and "npu" not in layers:
+            raise ValueError("npu.clip: wig clamps imaginary weights, which layer npu alone has; write wg")
 
 
-class Spans(NamedTuple):
-    """A range, read: one or two intervals [low, high) and how the inputs are spread over two."""
-
-    intervals: tuple[tuple[float, float], ...]
-    by: Literal["element", "input"]
-    """``element``: a fair coin per element chooses the interval. ``input``: the first half of the inputs comes from the
-    first interval, the others from the second."""
-
-
-def read_range(value: Any) -> Spans:
-    """Read a range as a grid spells it: ``[low, high]``, ``[[a, b], [c, d]]``, or ``[[a, b], [c, d], []]``.
-
-    The third form, the paper's own spelling of its mixed-sign data sets, spreads the inputs over the two intervals by
-    their position.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, an interval is empty, or the two intervals differ in width.
-    """
-    parts = list(value) if isinstance(value, (list, tuple)) else []
-    nested = bool(parts) and all(isinstance(part, (list, tuple)) for part in parts)
-    by_input = nested and len(parts) == 3 and not parts[2]
-    intervals = parts[:2] if nested else [parts]
-    if (nested and len(parts) != 2 + by_input) or not all(map(_is_interval, intervals)):
-        raise ValueError(
-            "a range is [low, high], a union of two intervals [[a, b], [c, d]], or [[a, b], [c, d], []] for inputs that"
-            f" are split between the two; all ends are finite numbers. {value!r} is none of these"
-        )
-    for low, high in intervals:
-        if not low < high:
-            raise ValueError(f"the range [{low}, {high}] is empty: its first number must be smaller than its second")
-    widths = [high - low for low, high in intervals]
-    if not math.isclose(widths[0], widths[-1], rel_tol=1e-9):
-        raise ValueError(f"the intervals of {value!r} must be equally wide, not {widths[0]:g} and {widths[1]:g}")
-    return Spans(tuple((float(low), float(high)) for low, high in intervals), "input" if by_input else "element")
-
-
-def _is_interval(ends: Any) -> bool:
-    return len(ends) == 2 and all(
-        isinstance(end, (int, float)) and not isinstance(end, bool) and math.isfinite(end) for end in ends
-    )
-
-
-def _check_range(value: Any) -> Any:
-    read_range(value)
-    return value
-
-
-_INTERVAL = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-Range = Annotated[
-    Any,
-    PlainValidator(_check_range),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _INTERVAL,
-                {"type": "array", "items": _INTERVAL, "minItems": 2, "maxItems": 2},
-                {
-                    "type": "array",
-                    "prefixItems": [_INTERVAL, _INTERVAL, {"type": "array", "maxItems": 0}],
-                    "minItems": 3,
-                    "maxItems": 3,
-                },
-            ]
-        }
-    ),
-]
-"""``[low, high]`` | ``[[a, b], [c, d]]`` (a coin per element) | ``[[a, b], [c, d], []]`` (first half, second half)."""
-
-
-# --- groups -----------------------------------------------------------------------------------------------------------
-
-
-Ramp = TypeVar("Ramp", "Regulariser", "NPURegulariser")
-
-
-def _check_ramp(ramp: Ramp) -> Ramp:
-    if not ramp.start < ramp.end:
-        raise ValueError(f"the ramp must start before it ends, but start is {ramp.start:g} and end is {ramp.end:g}")
-    return ramp
-
-
-class Regulariser(Group):
-    """Sparsity regulariser of NAU, NMU, NRU and NMRU: weight · s(i) · R(W), s rising from 0 to 1 over [start, end]."""
-
-    weight: Lane[NotNegative] = Field(10.0, description="factor of the regulariser once its ramp has ended")
-    start: Lane[NotNegative] = Field(1_000_000.0, description="iteration at which the ramp leaves 0")
-    end: Lane[Positive] = Field(2_000_000.0, description="iteration at which the ramp reaches 1")
-    shape: Literal["linear", "squared"] = Field(
-        "linear", description="linear: mean of min(|W|, |1-|W||); squared: mean of W²(1-|W|)²; likewise for NMU weights"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Regulariser:
-        return _check_ramp(self)
-
-
-class NPURegulariser(Group):
-    """Regularisers of the Real NPU's gate and weights, both scaled by the ramp s(i) from start to end."""
-
-    gate: Lane[NotNegative] = Field(1.0, description="factor of mean min(|g|, |1-g|), which draws gates to 0 or 1")
-    weights: Lane[NotNegative] = Field(1.0, description="factor of mean |1-|W||, which draws weights to -1 or 1")
-    start: Lane[NotNegative] = Field(1_000_000.0, description="iteration at which the ramp leaves 0")
-    end: Lane[Positive] = Field(2_000_000.0, description="iteration at which the ramp reaches 1")
-
-    @model_validator(mode="after")
-    def _check(self) -> NPURegulariser:
-        return _check_ramp(self)
-
-
-class NPU(Group):
-    """Options of the Real NPU; the defaults are the paper's baseline."""
-
-    init: Literal["xavier-uniform", "xavier-uniform-constrained"] = Field(
-        "xavier-uniform",
-        description="range of the initial weights: ±√(6/(inputs+outputs)), or at most ±0.5 (constrained)",
-    )
-    clip: Literal["none", "g", "w", "wg"] = Field(
-        "none", description="after each update, clamp gates to [0, 1] (g), weights to [-1, 1] (w), or both (wg)"
-    )
-    regulariser: NPURegulariser | None = Field(None, description="draws gates and weights to discrete values")
-
-
-class NRU(Group):
-    """Options of the NRU."""
-
-    signs: Literal["together", "separate"] = Field(
-        "together", description="separate: the product of magnitudes times the product of signs"
-    )
-
-
-class L1(Group):
-    """β(i) · Σ|parameters|, gates included; β is multiplied by growth every step iterations until it reaches end."""
-
-    start: Lane[Positive] = Field(1e-5, description="β in the first iterations")
-    end: Lane[Positive] = Field(1e-4, description="β grows (or shrinks) until it has reached this")
-    step: Lane[Annotated[int, Field(ge=1)]] = Field(10_000, description="iterations between two changes of β")
-    growth: Lane[Annotated[int, Field(ge=2)]] = Field(10, description="factor of each change; divides if start > end")
-
-
-def beta_levels(start: float, end: float, growth: int = 10) -> list[float]:
-    """Return the values that β takes, in order: β(i) is ``levels[min(i // step, len(levels) - 1)]``.
-
-    Reckoned in decimal numbers, because in binary ones 1e-11 · 10 · 10 is less than 1e-9 and would grow once more.
-    """
-    beta, last = Decimal(repr(float(start))), Decimal(repr(float(end)))
-    levels = [beta]
-    rising = beta < last
-    while beta < last if rising else beta > last:
-        beta = beta * growth if rising else beta / growth
-        levels.append(beta)
-    return [float(level) for level in levels]
-
-
-# --- the experiment ---------------------------------------------------------------------------------------------------
-
-
-class SingleLayer(ExperimentParams):
-    """One module learns one operation: y = op(Σ first subset of x, Σ second subset of x), x uniform over a range."""
+class Task(Options):
+    """Inputs from a range, the sums of some of them, and what is to be learned of these."""
 
     seed: Lane[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
         0, description="seed of the training data, of the initial weights, and of where the subsets lie"
     )
-
-    layer: Literal["nau", "nmu", "nru", "nmru", "real-npu"] = Field("nau", description="the module that learns")
-    npu: NPU = Field(NPU(), description="options of layer real-npu")
-    nru: NRU = Field(NRU(), description="options of layer nru")
-
     operation: Literal["add", "sub", "mul", "div", "squared", "root", "reciprocal"] = Field(
         "add", description="what is to be learned; squared, root and reciprocal read the first subset only"
     )
-    input_size: Annotated[int, Field(ge=1)] = Field(2, description="number of inputs, redundant ones included")
-    subsets: Annotated[int, Field(ge=1)] = Field(2, description="number of subsets of the inputs")
-    subset_size: Annotated[int, Field(ge=1)] = Field(1, description="inputs that are summed in each subset")
+    input_size: Count = Field(2, description="number of inputs, redundant ones included")
+    subsets: Count = Field(2, description="number of subsets; add and mul take all of them, sub and div the first two")
+    subset_size: Count = Field(1, description="inputs that are summed in each subset")
     subset_overlap: Annotated[int, Field(ge=0)] = Field(0, description="inputs that neighbouring subsets share")
 
     interpolation: Lane[Range] = Field([1.0, 2.0], description="range of training and validation inputs")
     extrapolation: Lane[Range] = Field([2.0, 6.0], description="range of test inputs")
+    distribution: Distribution = Field(Uniform(), description="how inputs are distributed over their range")
 
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam with β = (0.9, 0.999), ε = 1e-8, or plain SGD")
-    learning_rate: Lane[Positive] = Field(1e-3, description="step size of the optimiser")
-    clip_grad_norm: Lane[Positive | None] = Field(None, description="largest L2 norm of the gradient; null: no limit")
-    regulariser: Regulariser | None = Field(None, description="sparsity regulariser of nau, nmu, nru and nmru")
-    l1: L1 | None = Field(None, description="L1 penalty on all parameters")
-
-    max_iterations: Annotated[int, Field(ge=0)] = Field(
-        50_000, description="the last iteration, counted from 0: there are max_iterations + 1 updates"
-    )
-    log_interval: Annotated[int, Field(ge=1)] = Field(1000, description="iterations between two evaluations")
-    batch_size: Annotated[int, Field(ge=1)] = Field(128, description="rows of a training batch")
-    evaluation_size: Annotated[int, Field(ge=1)] = Field(10_000, description="rows of the validation and test sets")
+    batch_size: Count = Field(128, description="rows of a training batch")
+    evaluation_size: Count = Field(10_000, description="rows of the validation and test sets")
     stream: Literal["counter", "legacy"] = Field(
         "counter",
         description="training data and initial weights: counter, a function of (seed, iteration);"
         " legacy, the exact numbers of the papers' code",
     )
 
+    def subset_ranges(self) -> list[tuple[int, int]]:
+        """Return where each subset begins and ends, for the first place that the subsets may have."""
+        step = self.subset_size - self.subset_overlap
+        return [(n * step, n * step + self.subset_size) for n in range(self.subsets)]
+
     @property
     def span(self) -> int:
         """Number of neighbouring inputs that the subsets cover together."""
-        return self.subset_size + (self.subsets - 1) * (self.subset_size - self.subset_overlap)
+        return max(end for _, end in self.subset_ranges())
 
     @model_validator(mode="after")
-    def _check_layer(self) -> SingleLayer:
-        if self.layer != "real-npu" and self.npu != NPU():
-            raise ValueError(f"npu holds options of layer real-npu, but layer is {self.layer}: leave npu out")
-        if self.layer != "nru" and self.nru != NRU():
-            raise ValueError(f"nru holds options of layer nru, but layer is {self.layer}: leave nru out")
-        if self.layer == "real-npu" and self.regulariser is not None:
-            raise ValueError(
-                "regulariser belongs to the layers nau, nmu, nru and nmru; for real-npu set npu.regulariser instead"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_task(self) -> SingleLayer:
-        if self.operation in ("add", "sub", "mul", "div") and self.subsets < 2:
+    def _check_task(self) -> Self:
+        if self.operation in PAIRED and self.subsets < 2:
             raise ValueError(f"operation {self.operation} combines two subsets, but subsets is {self.subsets}")
         if self.subset_overlap > self.subset_size:
             raise ValueError(
@@ -249,18 +121,110 @@ class SingleLayer(ExperimentParams):
                 f"{self.subsets} subsets of {self.subset_size} inputs need {self.span} inputs,"
                 f" but input_size is {self.input_size}"
             )
-        if self.operation == "root":
-            for name in ("interpolation", "extrapolation"):
-                if min(low for low, _ in read_range(getattr(self, name)).intervals) < 0:
-                    raise ValueError(f"operation root needs inputs that are not negative; mend the range {name}")
+        for name in SETS:
+            _check_distribution(self, name)
         return self
+
+
+class Training(Task):
+    """How a network is trained and judged."""
+
+    criterion: Literal["mse", "mape", "pcc", "pcc-mse"] = Field(
+        "mse", description="training loss: squared error, relative error, 1 - correlation, or first that and then mse"
+    )
+    mse_from: Lane[Annotated[int, Field(ge=0)]] = Field(
+        25_000, description="iteration at which criterion pcc-mse becomes the squared error"
+    )
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam with β = (0.9, 0.999), ε = 1e-8, or SGD")
+    learning_rate: Lane[Positive] = Field(1e-3, description="step size of the optimiser")
+    momentum: Lane[Annotated[float, Field(ge=0, lt=1)]] = Field(0.0, description="momentum of optimiser sgd")
+    clip_grad_norm: Lane[Positive | None] = Field(None, description="largest L2 norm of the gradient; null: no limit")
+    clip_grad_value: Lane[Positive | None] = Field(None, description="largest part of the gradient; null: no limit")
+    regulariser: Regulariser | None = Field(None, description="sparsity regulariser, of modules that have one")
+    identity: Identity | None = Field(None, description="regulariser R_z of unused inputs, of modules that have one")
+    l1: L1 | None = Field(None, description="L1 or L2 penalty on all parameters")
+    reinit: Reinit | None = Field(None, description="draw weights anew where training makes no progress")
+
+    max_iterations: Annotated[int, Field(ge=0)] = Field(
+        50_000, description="the last iteration, counted from 0: there are max_iterations + 1 updates"
+    )
+    log_interval: Count = Field(1000, description="iterations between two evaluations")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The modules, from the inputs to the output."""
+        raise NotImplementedError
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs of each module, and the last one's outputs."""
+        raise NotImplementedError
+
+    def check_training(self, layers: set[str]) -> None:
+        """Refuse penalties that no module of the network has, and others that contradict each other.
+
+        Raises
+        ------
+        ValueError
+            A sentence that names the parameters.
+        """
+        self.check_options(layers)
+        if self.regulariser is not None and not SPARSE & layers:
+            instead = "; set npu.regulariser instead" if layers & {"npu", "real-npu"} else ""
+            raise ValueError(
+                f"regulariser belongs to the layers {_listed(SPARSE)}, and {_listed(layers)} has none{instead}"
+            )
+        if self.identity is not None and not IDENTITY & layers:
+            raise ValueError(f"identity belongs to the layers {_listed(IDENTITY)}, and {_listed(layers)} has no R_z")
+        if self.npu.regulariser is not None and self.npu.regulariser.scale == "beta" and self.l1 is None:
+            raise ValueError("npu.regulariser.scale: beta takes its β from l1, and there is no l1: add one")
+        if self.momentum and self.optimiser != "sgd":
+            raise ValueError("momentum belongs to optimiser sgd; adam has its own: leave momentum out")
+        noisy = self.nau.noise or self.nmu.noise is not None or self.nalu.gate in ("gumbel", "gumbel-per-row")
+        if noisy and self.stream == "legacy" and self.nau.init == "beta":
+            raise ValueError("noise after nau.init: beta cannot be drawn as the original does; set stream: counter")
+
+
+class SingleLayer(Training):
+    """One module learns one operation: y = op(Σ first subset of x, Σ second subset of x), x drawn from a range."""
+
+    layer: Layer = Field("nau", description="the module that learns")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The one module."""
+        return (self.layer,)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Its inputs and its one output."""
+        return self.input_size, 1
+
+    @model_validator(mode="after")
+    def _check_layer(self) -> SingleLayer:
+        self.check_training(set(self.layers))
+        return self
+
+
+def _check_distribution(task: Task, name: Set) -> None:
+    intervals = read_range(getattr(task, name)).intervals
+    kind = task.distribution.kind
+    if kind == "benford":
+        for low, high in intervals:
+            benford_scale(low, high)
+    if task.operation == "root" and kind != "exponential" and min(low for low, _ in intervals) < 0:
+        raise ValueError(f"operation root needs inputs that are not negative; mend the range {name}")
+
+
+def _listed(names: set[str] | frozenset[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 SINGLE_LAYER = Experiment(
     "arithmetic.single_layer",
     params=SingleLayer,
     train="experiments.arithmetic.train:train",
-    version=1,
+    version=2,
     cadence="log_interval",
     steps="max_iterations",
 )

@@ -1,7 +1,8 @@
 """One run at a time, as plainly as PyTorch allows: what the lanes must agree with.
 
-Nothing here is shared with ``experiments/arithmetic`` but the parameter class: data, modules, schedules and the loop
-are written out once more, from the papers and the behaviour of their code, with autograd and ``torch.optim``.
+Nothing here is shared with ``experiments/arithmetic`` but the parameter class: data, modules (``plain_modules``),
+losses, schedules and the loop are written out once more, from the papers and the behaviour of their code, with autograd
+and ``torch.optim``.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import numpy as np
+import scipy.stats
 import torch
 from torch import Tensor, nn
 
 from experiments.arithmetic.params import SingleLayer
-
-EPS32 = 2.0**-23
-
+from tests.arithmetic.plain_compounds import drawn, ordered
+from tests.arithmetic.plain_modules import EPS32, Module, sparsity_error
 
 # --- data -------------------------------------------------------------------------------------------------------------
 
@@ -34,6 +35,9 @@ class DataSet:
         for _ in range(p.subsets):
             self.subsets.append((start, start + size))
             start = start + size - overlap
+        if getattr(p, "simple", False):
+            self.subsets = [(0, 4), (0, 2)]
+            return
         used = self.subsets[-1][1]
         offset = self.rng.randint(0, p.input_size - used + 1)
         self.subsets = [(a + offset, b + offset) for a, b in self.subsets]
@@ -41,150 +45,45 @@ class DataSet:
     def fork(self, seed: int | None = None) -> np.random.RandomState:
         return np.random.RandomState(self.rng.randint(0, 2**32 - 1) if seed is None else seed)
 
-    def sample(self, rng: np.random.RandomState, over: list, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def numbers(self, rng: np.random.RandomState, low: float, high: float, shape: tuple, ranges: str) -> np.ndarray:
+        d = self.p.distribution
+        if d.kind == "uniform":
+            return rng.uniform(low, high, size=shape)
+        if d.kind == "exponential":
+            return rng.exponential(d.scale, size=shape)
+        if d.kind == "benford":
+            digits = rng.choice(10, size=shape, p=[0, 0.301, 0.176, 0.125, 0.097, 0.079, 0.067, 0.058, 0.051, 0.046])
+            rest = rng.randint(low / 10, high / 10, size=shape)
+            return np.array([int(f"{d}{r}") for d, r in zip(digits.ravel(), rest.ravel(), strict=True)]).reshape(shape)
+        mean, std = (d.mean, d.std) if ranges == "interpolation" else (d.test_mean, d.test_std)
+        made = scipy.stats.truncnorm((low - mean) / std, (high - mean) / std, loc=mean, scale=std)
+        return made.rvs(size=shape, random_state=rng)
+
+    def sample(
+        self, rng: np.random.RandomState, over: list, rows: int, ranges: str = "interpolation"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw inputs, float64 (rows, I), and targets, float64 (rows,)."""
         shape = (rows, self.p.input_size)
         if not isinstance(over[0], (list, tuple)):
-            x = rng.uniform(over[0], over[1], size=shape)
+            x = self.numbers(rng, over[0], over[1], shape, ranges)
         elif len(over) == 2:
-            first, second = rng.uniform(*over[0], size=shape), rng.uniform(*over[1], size=shape)
+            first, second = (self.numbers(rng, *part, shape, ranges) for part in over)
             x = np.where(rng.randint(0, 2, size=shape) == 1, first, second)
         else:
-            first, second = rng.uniform(*over[0], size=shape), rng.uniform(*over[1], size=shape)
+            first, second = (self.numbers(rng, *part, shape, ranges) for part in over[:2])
             half = self.p.input_size // 2
             x = np.concatenate([first[:, :half], second[:, half:]], axis=1)
         s = [np.sum(x[:, a:b], axis=1) for a, b in self.subsets]
         t = {
-            "add": lambda: s[0] + s[1],
+            "add": lambda: np.sum(s, axis=0),
             "sub": lambda: s[0] - s[1],
-            "mul": lambda: s[0] * s[1],
+            "mul": lambda: np.prod(s, axis=0),
             "div": lambda: s[0] / s[1],
             "squared": lambda: s[0] ** 2,
             "root": lambda: np.sqrt(s[0]),
             "reciprocal": lambda: 1 / s[0],
         }[self.p.operation]()
         return x, t
-
-
-# --- modules ----------------------------------------------------------------------------------------------------------
-
-
-class Module(nn.Module):
-    """A layer (B, I) -> (B, 1), its regularisers, its clamping, and the weights whose sparsity error is logged."""
-
-    tag = "W"
-
-    def __init__(self, p: SingleLayer) -> None:
-        super().__init__()
-        self.p = p
-        self.build()
-        self.reset_parameters()
-        self.reset_parameters()
-
-    def build(self) -> None:
-        self.W = nn.Parameter(torch.empty(1, self.p.input_size))
-
-    def regularisers(self) -> dict[str, Tensor]:
-        return {}
-
-    def clamp(self) -> None:
-        pass
-
-
-def nau_bound(inputs: int, outputs: int = 1) -> float:
-    return min(0.5, math.sqrt(3.0) * math.sqrt(2.0 / (inputs + outputs)))
-
-
-class NAU(Module):
-    def reset_parameters(self) -> None:
-        r = nau_bound(self.p.input_size)
-        nn.init.uniform_(self.W, -r, r)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ torch.clamp(self.W, -1, 1).T
-
-    def regularisers(self) -> dict[str, Tensor]:
-        w = self.W.abs()
-        return {"W": torch.minimum(w, (1 - w).abs()), "W²": w**2 * (1 - w) ** 2}
-
-    def clamp(self) -> None:
-        self.W.data.clamp_(-1, 1)
-
-
-class NMU(Module):
-    def reset_parameters(self) -> None:
-        nn.init.uniform_(self.W, 0.25, 0.75)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * self.W + 1 - self.W).prod(-1, keepdim=True)
-
-    def regularisers(self) -> dict[str, Tensor]:
-        return {"W": torch.minimum(self.W.abs(), (1 - self.W).abs()), "W²": self.W**2 * (1 - self.W) ** 2}
-
-    def clamp(self) -> None:
-        self.W.data.clamp_(0, 1)
-
-
-class NMRU(NMU):
-    def build(self) -> None:
-        self.W = nn.Parameter(torch.empty(1, 2 * self.p.input_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([x, 1 / (x + EPS32 if self.training else x)], dim=-1)
-        k = math.pi * (x < 0).to(x.dtype)
-        magnitude = (self.W * x.abs() + 1 - self.W).prod(-1, keepdim=True)
-        return magnitude * torch.cos((k * self.W).sum(-1, keepdim=True))
-
-
-class NRU(NAU):
-    def forward(self, x: Tensor) -> Tensor:
-        gate = torch.tanh(1000 * self.W) ** 2 if self.training else self.W.abs()
-        power = x.abs() ** self.W
-        if self.p.nru.signs == "together":
-            return (x.sign() * power * gate + 1 - gate).prod(-1, keepdim=True)
-        sign = (x.sign() ** torch.round(self.W)).prod(-1, keepdim=True)
-        return (power * gate + 1 - gate).prod(-1, keepdim=True) * sign
-
-
-class RealNPU(Module):
-    tag = "W_real"
-
-    def build(self) -> None:
-        self.W = nn.Parameter(torch.empty(self.p.input_size, 1))
-        self.g = nn.Parameter(torch.empty(self.p.input_size))
-
-    def reset_parameters(self) -> None:
-        nn.init.constant_(self.g, 0.5)
-        if self.p.npu.init == "xavier-uniform":
-            nn.init.xavier_uniform_(self.W)
-        else:
-            r = nau_bound(self.p.input_size)
-            nn.init.uniform_(self.W, -r, r)
-
-    def forward(self, x: Tensor) -> Tensor:
-        g = torch.clamp(self.g, 0, 1)
-        r = g * (x.abs() + EPS32) + (1 - g)
-        k = g * math.pi * (x < 0).to(x.dtype)
-        return torch.exp(torch.log(r) @ self.W) * torch.cos(k @ self.W)
-
-    def regularisers(self) -> dict[str, Tensor]:
-        return {
-            "W-NPU": (1 - self.W.abs()).abs(),
-            "g-NPU": torch.minimum(self.g.abs(), (1 - self.g).abs()),
-        }
-
-    def clamp(self) -> None:
-        if "w" in self.p.npu.clip and self.p.npu.clip != "none":
-            self.W.data.clamp_(-1, 1)
-        if "g" in self.p.npu.clip:
-            self.g.data.clamp_(0, 1)
-
-
-MODULES = {"nau": NAU, "nmu": NMU, "nru": NRU, "nmru": NMRU, "real-npu": RealNPU}
-
-
-def sparsity_error(weights: Tensor) -> float:
-    return float(torch.minimum(weights.abs(), (1 - weights.abs()).abs()).max())
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -208,6 +107,22 @@ def betas(start: float, end: float, step: int, growth: int) -> Iterator[float]:
         i += 1
 
 
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+def criterion(p: SingleLayer, i: int, y: Tensor, t: Tensor) -> Tensor:
+    kind = p.criterion
+    if kind == "pcc-mse":
+        kind = "pcc" if i < p.mse_from else "mse"
+    if kind == "mse":
+        return nn.functional.mse_loss(y, t)
+    if kind == "mape":
+        return torch.mean(torch.abs((t - y) / t))
+    n = len(y)
+    s_y, s_t = (torch.sqrt(torch.clamp(torch.sum((v - v.mean()) ** 2) / n, min=EPS32)) for v in (y, t))
+    return 1 - torch.sum((y - y.mean()) / (s_y + EPS32) * (t - t.mean()) / (s_t + EPS32)) / n
+
+
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -223,24 +138,33 @@ class Run:
         data are rounded to float32 in both cases.
     """
 
+    inalu_start = 10_000
+
     def __init__(self, p: SingleLayer, dtype: torch.dtype = torch.float32) -> None:
         assert p.stream == "legacy"
         self.p, self.dtype = p, dtype
-        state = torch.get_rng_state()
-        torch.manual_seed(p.seed)
-        self.module: Module = MODULES[p.layer](p).to(dtype)
-        torch.set_rng_state(state)
+        self.module: Module = self.network().to(dtype)
         self.data = DataSet(p)
         self.stream = self.data.fork()
-        self.validation = self.tensors(self.data.fork(43953907), p.interpolation, p.evaluation_size)
-        self.test = self.tensors(self.data.fork(8689336), p.extrapolation, p.evaluation_size)
-        kind = torch.optim.Adam if p.optimiser == "adam" else torch.optim.SGD
-        self.optimiser = kind(self.module.parameters(), lr=p.learning_rate)
+        self.validation = self.tensors(self.data.fork(43953907), "interpolation", p.evaluation_size)
+        self.test = self.tensors(self.data.fork(8689336), "extrapolation", p.evaluation_size)
+        own = list(self.module.parameters())
+        if p.optimiser == "adam":
+            self.optimiser: torch.optim.Optimizer = torch.optim.Adam(own, lr=p.learning_rate)
+        else:
+            self.optimiser = torch.optim.SGD(own, lr=p.learning_rate, momentum=p.momentum)
         self.beta = None if p.l1 is None else betas(p.l1.start, p.l1.end, p.l1.step, p.l1.growth)
         self.iteration = 0
+        self.rng = torch.Generator()
+        self.rng.set_state(self.module.rng)
+        self.listed: list[float] = []
+        self.resets = 0
 
-    def tensors(self, rng: np.random.RandomState, over: list, rows: int) -> tuple[Tensor, Tensor]:
-        x, t = self.data.sample(rng, over, rows)
+    def network(self) -> nn.Module:
+        return drawn(self.p.layer, self.p, self.p.input_size, 1, self.p.seed)
+
+    def tensors(self, rng: np.random.RandomState, ranges: str, rows: int) -> tuple[Tensor, Tensor]:
+        x, t = self.data.sample(rng, getattr(self.p, ranges), rows, ranges)
         return tuple(torch.from_numpy(a.astype(np.float32)).to(self.dtype) for a in (x, t[:, None]))
 
     def evaluate(self) -> dict[str, float]:
@@ -248,38 +172,81 @@ class Run:
         with torch.no_grad():
             errors = [float(((self.module(x) - t) ** 2).mean()) for x, t in (self.validation, self.test)]
         self.module.train()
+        self.last_error = errors[0]
         return {
             "metric/valid/interpolation": errors[0],
             "metric/test/extrapolation": errors[1],
-            f"{self.module.tag}/sparsity_error": sparsity_error(self.module.W.detach()),
+            "sparsity_error": max(map(sparsity_error, self.module.sparse()), default=0.0),
         }
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the total loss at the current iteration."""
         p, i = self.p, self.iteration
-        terms = self.module.regularisers()
-        total = ((self.module(x) - t) ** 2).mean()
+        noise = self.noise(len(x))
+        total = criterion(p, i, self.module(x, noise), t)
+        terms = self.module.regularisers(x, noise)
+        beta = None if self.beta is None else next(self.beta)
         if p.regulariser is not None:
-            key = "W" if p.regulariser.shape == "linear" else "W²"
-            total = total + p.regulariser.weight * ramp(i, p.regulariser.start, p.regulariser.end) * terms[key].mean()
+            r = p.regulariser
+            scale = ramp(i, r.start, r.end) if r.scale == "ramp" else 1 - math.exp(-1e-5 * i)
+            total = total + r.weight * scale * terms["W"]
+        total = total + terms.get("g", 0) + terms.get("trash", 0)
+        if p.identity is not None:
+            total = total + p.identity.weight * terms["z"]
+        total = total + p.bounds.weight * terms.get("W-OOB", 0)
+        if p.l1 is not None and p.l1.norm:
+            total = total + beta * sum(torch.linalg.vector_norm(v, p.l1.norm) for v in self.module.parameters())
         if p.npu.regulariser is not None:
-            scale = ramp(i, p.npu.regulariser.start, p.npu.regulariser.end)
-            total = total + p.npu.regulariser.weights * scale * terms["W-NPU"].mean()
-            total = total + p.npu.regulariser.gate * scale * terms["g-NPU"].mean()
-        if self.beta is not None:
-            beta = next(self.beta)
-            total = total + beta * sum(parameter.abs().sum() for parameter in self.module.parameters())
+            r = p.npu.regulariser
+            scale = beta if r.scale == "beta" else ramp(i, r.start, r.end)
+            total = total + scale * (r.weights * terms.get("W-NPU", 0) + r.gate * terms.get("g-NPU", 0))
+        if "inalu" in terms and i > self.inalu_start and self.last_error < 1:
+            total = total + 0.05 * terms["inalu"]
         return total
 
     def step(self) -> None:
-        x, t = self.tensors(self.stream, self.p.interpolation, self.p.batch_size)
+        p, own = self.p, list(self.module.parameters())
+        x, t = self.tensors(self.stream, "interpolation", p.batch_size)
         self.optimiser.zero_grad()
         self.loss(x, t).backward()
-        if self.p.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.p.clip_grad_norm, foreach=False)
+        if p.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(own, p.clip_grad_norm, foreach=False)
+        if p.clip_grad_value is not None:
+            nn.utils.clip_grad_value_(own, p.clip_grad_value)
         self.optimiser.step()
         self.module.clamp()
+        if p.reinit is not None:
+            self.reinit()
         self.iteration += 1
+
+    def reinit(self) -> None:
+        """The list of errors, one for each iteration, and what becomes of it (values are set anew by the test)."""
+        p, i = self.p, self.iteration
+        self.listed.append(self.last_error)
+        if i % p.reinit.every == 0 and i > 0 and len(self.listed) > p.reinit.history:
+            first, later = np.split(np.array(self.listed), [len(self.listed) // 2])
+            if first.mean() <= later.mean() + later.std() and later.mean() > p.reinit.threshold:
+                self.resets += 1
+                self.listed = []
+                state = torch.get_rng_state()
+                torch.set_rng_state(self.rng.get_state())
+                # Values drawn in single precision, as they were at the start.
+                self.module.float().reset_parameters()
+                self.module.to(self.dtype)
+                self.rng.set_state(torch.get_rng_state())
+                torch.set_rng_state(state)
+
+    def noise(self, rows: int) -> Tensor | None:
+        """Draw what noisy modules need in one iteration, as torch's own generator goes on after the weights."""
+        p = self.p
+        count = (
+            rows
+            * p.input_size
+            * (p.nau.noise or (p.nmu.noise is not None) * (1 + getattr(p, "layer", "").startswith("nmru")))
+        )
+        gates = {"gumbel": 1, "gumbel-per-row": rows}.get(p.nalu.gate, 0) * (1 + (p.nalu.gates == "two"))
+        drawn = torch.rand(count + gates, generator=self.rng).to(self.dtype)
+        return drawn if len(drawn) else None
 
     def train(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Make all max_iterations + 1 updates; metrics are those of the weights before the update of their step."""
@@ -289,11 +256,6 @@ class Run:
             self.step()
 
     @property
-    def weights(self) -> np.ndarray:
-        """The weights in the order of the inputs, (count,)."""
-        return self.module.W.detach().numpy().ravel().copy()
-
-    @property
-    def gates(self) -> np.ndarray | None:
-        """The gates of a Real NPU, (I,)."""
-        return self.module.g.detach().numpy().copy() if isinstance(self.module, RealNPU) else None
+    def packed(self) -> np.ndarray:
+        """The parameters in the order in which they are drawn, (P,)."""
+        return torch.cat([p.detach().ravel() for p in ordered(self.module)]).numpy().copy()

@@ -8,8 +8,12 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from experiments.arithmetic.params import SINGLE_LAYER, SingleLayer, beta_levels, read_range
+from experiments.arithmetic.layers import ALIASES
+from experiments.arithmetic.params import SINGLE_LAYER, SingleLayer
+from experiments.arithmetic.penalties import beta_levels
+from experiments.arithmetic.ranges import read_range
 from orchestrator.experiment import find, flatten, lane_paths, program_of
+from orchestrator.grid import expand, load
 from orchestrator.identity import run_id
 
 MODIFIED = {"clip": "wg", "init": "xavier-uniform-constrained", "regulariser": {"start": 40_000, "end": 50_000}}
@@ -21,7 +25,7 @@ def make(**values):
 
 def test_the_experiment_is_installed_and_needs_no_torch():
     found = find("arithmetic.single_layer")
-    assert (found.params, found.train, found.version) == (SingleLayer, SINGLE_LAYER.train, 1)
+    assert (found.params, found.train, found.version) == (SingleLayer, SINGLE_LAYER.train, 2)
     code = "import sys, experiments.arithmetic.params, experiments.arithmetic.data; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
@@ -74,6 +78,21 @@ def test_options_at_their_defaults_are_the_same_run():
     assert len(ids) == 1
 
 
+@pytest.mark.parametrize(
+    "original",
+    [name for name in ALIASES if name not in ("ReLU", "ReLU6", "Tanh", "Sigmoid", "Softsign", "SELU", "ELU")],
+)
+def test_the_originals_names_of_modules_name_the_same_runs(original, tmp_path):
+    ids = set()
+    for name in (original, ALIASES[original]):
+        path = tmp_path / "grid.yaml"
+        path.write_text(f"study: s\nexperiment: arithmetic.single_layer\naxes: {{layer: [{name}], seed: 0..1}}\n")
+        points = expand(load(path, file=str(path)))
+        ids.add(tuple(points.id(i) for i in range(len(points))))
+        assert {points.params(i)["layer"] for i in range(len(points))} == {ALIASES[original]}
+    assert len(ids) == 1
+
+
 RANGES = {
     "one": ([1, 2], ((1, 2),), "element"),
     "tuple": ((0.1, 0.2), ((0.1, 0.2),), "element"),
@@ -113,8 +132,8 @@ def test_anything_else_is_refused_with_a_sentence(value, says):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"layer": "nru", "npu": {"clip": "wg"}}, "options of layer real-npu, but layer is nru"),
-        ({"layer": "nmru", "nru": {"signs": "separate"}}, "options of layer nru, but layer is nmru"),
+        ({"layer": "nru", "npu": {"clip": "wg"}}, "options of mul-mcfc-real-npu, nmru-gated, npu, real-npu, but"),
+        ({"layer": "nmru", "nru": {"signs": "separate"}}, "options of nru, but layer is nmru: leave nru out"),
         ({"layer": "real-npu", "regulariser": {}}, "set npu.regulariser instead"),
         ({"regulariser": {"start": 5, "end": 5}}, "must start before it ends, but start is 5 and end is 5"),
         ({"input_size": 1}, "2 subsets of 1 inputs need 2 inputs, but input_size is 1"),
@@ -125,6 +144,20 @@ def test_anything_else_is_refused_with_a_sentence(value, says):
         ({"learning_rate": 0}, "greater than 0"),
         ({"l1": {"step": 1e4}}, "valid integer"),
         ({"clip_grad_norm": -1}, "greater than 0"),
+        ({"layer": "nalu", "regulariser": {}}, "and nalu has none"),
+        ({"layer": "inalu", "identity": {}}, "inalu has no R_z"),
+        ({"layer": "nalu", "nalu": {"multiplication": "nmu"}}, "set weights: separate as well"),
+        ({"layer": "real-npu", "npu": {"clip": "wig"}}, "write wg"),
+        ({"layer": "real-npu", "npu": {"regulariser": {"scale": "beta"}}}, "there is no l1: add one"),
+        ({"momentum": 0.9}, "belongs to optimiser sgd"),
+        ({"layer": "nmu", "nmu": {"noise": [5, 1]}}, "a range of positive factors"),
+        ({"layer": "nalu-nau", "nmu": {"noise": [1, 5]}}, "the units within nalu-nau have no noise"),
+        ({"nau": {"init": "beta", "noise": True}, "stream": "legacy"}, "set stream: counter"),
+        ({"distribution": {"kind": "benford"}}, "Benford's law draws from [10, 100]"),
+        ({"distribution": {"kind": "cauchy"}}, "uniform"),
+        ({"layer": "ReRegularisedLinearNAC"}, "nau"),
+        ({"layer": "relu"}, "linear"),
+        ({"bounds": {"lowest": 0.5}}, "less than 0.5"),
     ],
 )  # fmt: skip
 def test_checks_across_parameters_name_them(values, says):
