@@ -15,50 +15,14 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from export import shapes
+from export.decoded import Bytes, Decoded, Float64, Int32, Int64, merged
 from export.events import LONGEST, Events, Listener, Singles, Tags, are_single
+from export.kernel import kernel, remaining
 from export.shapes import NO_STEP, ODD, STEP, Layout
-from export.tfrecord import AROUND, BAD_PAYLOAD, HEADER, Damage, Frames, whole
-
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
-Float64 = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
+from export.tfrecord import AROUND, BAD_PAYLOAD, HEADER, Damage, Frames, Piece, frames, whole
 
 FEW = 12
 """So many records of one length are decoded one by one: comparing them all at once costs more."""
-
-
-@dataclass
-class Decoded:
-    """What the records of a buffer's pieces hold.
-
-    Parameters
-    ----------
-    tag
-        int32 (n,): code of each scalar's tag, see :attr:`Decoder.tags`.
-    step, wall, value
-        int64, float64, float64 (n,).
-    single
-        Whether every value came as a type that float32 holds.
-    first
-        int64 (pieces + 1,): piece p has the scalars ``first[p]:first[p + 1]``.
-    records
-        int64 (pieces,): whole records.
-    marks
-        (piece, row, step): before that scalar a writer took back what it had written from this step on.
-    damage
-        (piece, stretch in the buffer): payloads that do not check or cannot be read.
-    """
-
-    tag: Int32
-    step: Int64
-    wall: Float64
-    value: Float64
-    single: bool
-    first: Int64
-    records: Int64
-    marks: list[tuple[int, int, int]]
-    damage: list[tuple[int, Damage]]
 
 
 @dataclass
@@ -89,11 +53,41 @@ class Decoder:
         self._events = Events(self.known, listener)
         self.plugins = self._events.plugins
         self._layouts: dict[int, list[Layout]] = {}
+        self._kernel = kernel()
 
     @property
     def tags(self) -> list[str]:
         """The tags, in the order of their codes."""
         return list(self.known.codes)
+
+    def read(self, buffer: Bytes, pieces: Sequence[Piece], files: Sequence[Hashable]) -> tuple[Decoded, list[int]]:
+        """Find and decode the records of a buffer.
+
+        Parameters
+        ----------
+        buffer, pieces
+            The bytes; see :func:`export.tfrecord.frames`.
+        files
+            For each piece, the file it is of: a writer names a tag's plugin once in a file.
+
+        Returns
+        -------
+        tuple
+            What the records hold, and where in the buffer each piece may be read on.
+        """
+        if self._kernel is None:
+            found = frames(buffer, pieces)
+            return self.decode(buffer, found, files), found.ends
+        self._kernel.know(self.tags)
+        known = len(self.known.codes)
+        passed = self._kernel.decode(buffer, [(piece.begin, piece.end) for piece in pieces])
+        for tag in self._kernel.new_tags(known):
+            self.known.code(tag)
+        found = remaining(buffer, pieces, passed)
+        done = passed.decoded()
+        if not len(found.starts) and not found.damage:
+            return done, found.ends
+        return merged(done, self.decode(buffer, found, files)), found.ends
 
     def decode(self, buffer: Bytes, found: Frames, files: Sequence[Hashable]) -> Decoded:
         """Decode the records of a buffer.
@@ -265,6 +259,7 @@ class Decoder:
                 columns = (part.tag, part.step, part.wall, part.value)
             for target, column in zip(result, columns, strict=True):
                 target[at] = column
+        origin = None if self._kernel is None else found.starts.repeat(np.diff(begin))
         pieces = np.searchsorted(found.first, np.array([record for record, _ in damaged], np.int64), side="right") - 1
         records = np.diff(found.first) - np.bincount(pieces, minlength=len(files))[: len(files)]
         damage = [
@@ -273,11 +268,17 @@ class Decoder:
         for record, why in one.unread:
             damage.append((int(np.searchsorted(found.first, record, side="right")) - 1, _stretch(found, record, why)))
         marks = [
-            (int(np.searchsorted(found.first, record, side="right")) - 1, int(begin[record]), step)
+            (
+                int(np.searchsorted(found.first, record, side="right")) - 1,
+                int(begin[record]),
+                step,
+                int(found.starts[record]),
+            )
             for record, step in one.marks
         ]
         tag, step, wall, value = result
-        return Decoded(tag, step, wall, value, single, begin[found.first], records, marks, [*found.damage, *damage])
+        every = [*found.damage, *damage]
+        return Decoded(tag, step, wall, value, single, begin[found.first], records, marks, every, origin)
 
     def _owned(self, part: _Rows, first: Int64, files: Sequence[Hashable]) -> _Rows:
         """Drop bare tensors whose tag belongs to another plugin in their file."""

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from export.checksums import crc
-from export.decode import Decoded, Decoder, Float64, Int32, Int64
-from export.tfrecord import PADDING, Damage, Piece, frames
+from export.decode import Decoder
+from export.decoded import Decoded, Float64, Int32, Int64
+from export.tfrecord import PADDING, Damage, Piece
 
 BATCH = 3 << 20
 """Bytes that are read before they are decoded; more would not stay in the caches, and fewer cost more calls."""
@@ -216,18 +217,17 @@ class Reader:
     def _decode(self, pieces: list[Piece], files: list[int], reports: Sequence[Report]) -> Batch:
         """Decode the buffer, and bring the reports of its files up to date."""
         room = self._room
-        found = frames(room, pieces)
-        rows = self.decoder.decode(room, found, [reports[number].path for number in files])
+        rows, ends = self.decoder.read(room, pieces, [reports[number].path for number in files])
         shifts = [reports[number].end - piece.begin for number, piece in zip(files, pieces, strict=True)]
         first = rows.first.tolist()
-        for place, row, step in rows.marks:
+        for place, row, step, _ in rows.marks:
             report = reports[files[place]]
             report.marks.append((report.scalars + row - first[place], step))
         for place, (offset, length, why) in sorted(rows.damage):
-            reports[files[place]].damage.append(Damage(offset + shifts[place], length, why))
+            _add(reports[files[place]].damage, Damage(offset + shifts[place], length, why))
         records = rows.records.tolist()
         for index, (number, piece) in enumerate(zip(files, pieces, strict=True)):
-            report, end = reports[number], found.ends[index]
+            report, end = reports[number], ends[index]
             report.records += records[index]
             report.scalars += first[index + 1] - first[index]
             report.end = end + shifts[index]
@@ -249,6 +249,13 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             mallopt(parameter, KEPT)
+
+
+def _add(damage: list[Damage], stretch: Damage) -> None:
+    """Append a stretch; one that touches the last is made part of it, wherever the buffer's edges were."""
+    if damage and damage[-1].offset + damage[-1].length == stretch.offset:
+        stretch = Damage(damage[-1].offset, damage[-1].length + stretch.length, damage.pop().why)
+    damage.append(stretch)
 
 
 def _unread(report: Report, error: OSError) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from export import store
 from export.attempts import Bool, Files, Int64, counting
 from export.corpus import Corpus
-from export.decode import Decoder, Float64, Int32
+from export.decode import Decoder
+from export.decoded import Float64, Int32
 from export.reader import Batch, Reader, Report, same_beginning
 from export.store import Entry, Extent, Index, Store
 

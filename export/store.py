@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from export.checksums import crc
-from export.decode import Decoded, Float64, Int32, Int64
+from export.decoded import Decoded, Float64, Int32, Int64
 from export.reader import Report
 from export.tfrecord import Damage
 from orchestrator.study import atomic

@@ -124,7 +124,9 @@ def frames(buffer: Bytes, pieces: Sequence[Piece]) -> Frames:
     """
     begins = np.array([piece.begin for piece in pieces], np.int64)
     stops = np.array([piece.end for piece in pieces], np.int64)
-    starts, lengths = headers(buffer, int(stops[-1]) if len(stops) else 0)
+    low, high = (int(begins[0]), int(stops[-1])) if pieces else (0, 0)
+    starts, lengths = headers(buffer[low:], high - low)
+    starts += low
     nexts = starts + (lengths + AROUND)
     first = np.append(np.searchsorted(starts, begins), len(starts))
     following = np.append(starts[1:], 0)

@@ -91,6 +91,12 @@ def test_whatever_the_damage_it_finds_what_the_slow_way_finds(
     assert found.end == end
 
 
+def test_what_stands_before_the_first_piece_is_not_looked_at() -> None:
+    data = frame(b"one") + frame(b"two")
+    found = find(np.frombuffer(data + bytes(PADDING), np.uint8), [Piece(len(frame(b"one")), len(data))])
+    assert (found.starts.tolist(), found.first.tolist()) == ([len(frame(b"one")) + 12], [0, 1])
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(PAYLOADS, st.lists(DAMAGE, max_size=1)), max_size=6))
 def test_files_beside_each_other_do_not_mix(files: list[tuple[list[bytes], list[tuple[str, int]]]]) -> None:
