@@ -85,6 +85,10 @@ class ClusterProject(Project):
         """Return the study."""
         return Study.open(name, self.folder / "runs")
 
+    def done(self, name: str = "walk") -> int:
+        """Return how many runs have a verdict: cheaper than to ask the command line."""
+        return sum(record.outcome is not None for record in self.study(name).history().runs.values())
+
     def job(self) -> str:
         """Return the id of the newest job."""
         return self.study().jobs()[-1].job_id

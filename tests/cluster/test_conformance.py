@@ -28,6 +28,8 @@ LABS = ["local", "slurm", "slurm with accounting", "lsf", "lsf of old"]
 PATIENCE = 600.0 if SITE else 90.0
 """Seconds: on a site of one's own there may be a queue."""
 
+pytestmark = pytest.mark.timeout(6 * PATIENCE)
+
 SLOW = {"steps": 10**9, "pause": 0.01}
 SLICE = "33s"
 """A time slice of three seconds: workers are told half a minute ahead."""

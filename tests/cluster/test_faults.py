@@ -91,7 +91,7 @@ def test_a_node_that_drains_finishes_what_it_has(project: ClusterProject) -> Non
     for node in project.lab.nodes:
         project.lab.drain(node)
     project.release()
-    project.wait(lambda: project.runs() == ALL, "the end of all runs")
+    project.wait(lambda: project.done() == 6, "the end of all runs")
     for node in project.lab.nodes:
         project.lab.resume(node)
     project.empty()
@@ -234,7 +234,7 @@ def test_banners_and_foreign_jobs_do_not_confuse(project: ClusterProject) -> Non
     project.wrap("sbatch", BANNER)
     project.orch("submit", "walk.yaml")
     assert project.job() != foreign
-    project.wait(lambda: project.runs() == ALL, "the end of all runs")
+    project.wait(lambda: project.done() == 6, "the end of all runs")
     assert project.lab.state(f"{foreign}_1") == "RUNNING"
     project.orch("cancel", "walk", "--yes", code=None)
     assert project.lab.state(f"{foreign}_1") == "RUNNING"
