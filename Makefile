@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint format lock test-site bench-lanes bench-grid bench-start bench-submit clean
+.PHONY: help setup demo smoke test lint format lock test-site bench-lanes bench-grid bench-export bench-start bench-submit clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -48,6 +48,10 @@ bench-lanes: setup   ## lanes beside one process per run (about an hour; options
 
 bench-grid: setup    ## expansion, validation and hashing of 10^5 and 10^6 runs
 	$(BIN)/python benchmarks/bench_grid.py
+
+bench-export: setup  ## export beside TensorBoard's readers and tbparse (about half an hour)
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]' || echo 'tbparse could not be installed: it is left out'
+	$(BIN)/python benchmarks/bench_export.py
 
 bench-start: setup   ## start-up of orch --help and orch status above a bare interpreter
 	$(BIN)/python benchmarks/bench_start.py

@@ -21,7 +21,7 @@ from export.decoded import Float64, Int32
 from export.reader import Batch, Reader, Report, same_beginning
 from export.store import Entry, Extent, Index, Store
 
-CHUNK = 200_000
+CHUNK = 1 << 17
 """Rows that are held at a time; a run is held whole."""
 
 DUPLICATES = ("all", "last")

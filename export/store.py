@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -111,7 +111,7 @@ class Index:
 
     def dump(self) -> bytes:
         """Return the index as JSON; a file's entry is a list, for there are many."""
-        data = asdict(self) | {"version": VERSION, "entries": {path: _pack(one) for path, one in self.entries.items()}}
+        data = vars(self) | {"version": VERSION, "entries": {path: _pack(one) for path, one in self.entries.items()}}
         return json.dumps(data, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
     @staticmethod
