@@ -213,13 +213,18 @@ class Lab:
         """Wait until all nodes are idle."""
         self.wait(lambda: set(self.node_states().values()) == {"idle"}, "idle nodes")
 
-    def wait(self, condition: Callable[[], T], what: str, seconds: float = 60) -> T:
-        """Wait for a condition, and return what it returned."""
-        deadline = time.monotonic() + seconds
+    def wait(self, condition: Callable[[], T], what: str | Callable[[], str], seconds: float = 60) -> T:
+        """Wait for a condition, looking less often as time goes by, and return what it returned.
+
+        ``what`` says what was waited for, and whatever else helps whoever reads that it did not come.
+        """
+        begun = time.monotonic()
         while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain for {what}\n{self.logs()}")
-            time.sleep(0.03)
+            waited = time.monotonic() - begun
+            if waited > seconds:
+                said = what if isinstance(what, str) else what()
+                raise AssertionError(f"waited in vain for {said}\n{self.logs()}")
+            time.sleep(min(0.03 + waited / 20, 0.5))
         return found
 
     def logs(self, lines: int = 15) -> str:
@@ -411,8 +416,8 @@ performance_schema=OFF
 
 def has_cgroups() -> bool:
     """Return whether control groups of version 1 can hold jobs: only then memory limits are the kernel's."""
-    mounts = Path("/proc/mounts").read_text(encoding="ascii", errors="replace")
-    return all(f" /sys/fs/cgroup/{name} " in mounts for name in ("memory", "freezer"))
+    folders = [Path("/sys/fs/cgroup") / name for name in ("memory", "freezer")]
+    return all(folder.is_mount() and os.access(folder, os.W_OK) for folder in folders)
 
 
 def outside() -> dict[str, str]:

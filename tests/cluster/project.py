@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.study.study import Study
 from tests.cluster.lab import Lab
-from tests.e2e.conftest import GRID, TRAIN, Project
+from tests.e2e.conftest import DEADLINE, GRID, TRAIN, Project
 
 HUNGRY = """
     (folder / f"devices-{run.seed}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
@@ -93,9 +94,13 @@ class ClusterProject(Project):
         """Return the id of the newest job."""
         return self.study().jobs()[-1].job_id
 
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition."""
+        self.lab.wait(condition, lambda: f"{what}; {self.runs()}\n{self.words()}", DEADLINE)
+
     def empty(self, seconds: float = 120) -> None:
         """Wait until nothing is queued any more, stewards included."""
-        self.lab.wait(lambda: not self.lab.queue(), f"an empty queue; {self.words()}", seconds)
+        self.lab.wait(lambda: not self.lab.queue(), lambda: f"an empty queue; {self.words()}", seconds)
 
     def words(self) -> str:
         """Return what jobs and stewards said, for a failed test to show."""

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests.cluster.lab import has_cgroups
 from tests.worker.helpers import eventually
 
 FIELDS = "jobid jobindex stat exit_code exit_reason job_name delimiter='^'"
@@ -249,6 +250,7 @@ def test_a_pending_limit(make_lsf):
     lsf.submit("true", "-o", "/dev/null", "-J", "a[1-5]")
 
 
+@pytest.mark.skipif(not has_cgroups(), reason="needs control groups of version 1")
 def test_memory_is_limited(ibm):
     job = ibm.submit("exec python3 -c 'x = bytearray(3 * 10**8)'", "-o", "/dev/null", "-M", "50MB")
     ibm.until(job, "EXIT")
