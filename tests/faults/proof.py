@@ -1,0 +1,62 @@
+"""What must hold of a study whatever befell it: promises 1 to 5, checked from its files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from export import corpus
+from export.check import series
+from export.scalars import gather
+from orchestrator.states import RUN_STATES
+from orchestrator.study.audit import Finding, audit
+from orchestrator.study.study import Study
+
+Rows = dict[str, dict[str, list[tuple[int, bytes]]]]
+"""Run to tag to rows of (step, the value's bytes)."""
+
+
+def rows(study: Study) -> Rows:
+    """Return the series of every run as the tables have them, bit by bit; those of runs without rows are left out."""
+    found: Rows = defaultdict(dict)
+    described = corpus.of_study(study)
+    with tempfile.TemporaryDirectory() as folder:
+        gathered = gather(described, Path(folder), keep=False)
+        for chunk in gathered.chunks():
+            kept = chunk.latest()
+            values = np.asarray(kept.value, np.float64).view("V8").tolist()
+            for point, tag, step, value in zip(kept.point, kept.tag, kept.step.tolist(), values, strict=True):
+                run = described.runs[described.points[point]]
+                found[run].setdefault(gathered.tags[tag], []).append((step, value))
+    return dict(found)
+
+
+def contradictions(study: Study, *, damage: bool = False) -> list[Finding]:
+    """Return what cannot be in order; with ``damage``, what cannot be read is."""
+    fresh = Study(study.path)
+    found = [*audit(fresh), *series(fresh).findings]
+    return [one for one in found if one.certain and not (damage and one.fault == "damage")]
+
+
+def proven(study: Study, expected: Rows | None = None, *, damage: bool = False) -> None:
+    """Assert that every run is done, exactly once, with the series of an undisturbed study.
+
+    Parameters
+    ----------
+    study, expected
+        The study, and the rows of one that nothing befell.
+    damage
+        Whether the test damaged records on purpose.
+    """
+    fresh = Study(study.path)
+    history = fresh.history()
+    generation = fresh.generation()
+    assert generation is not None
+    counts = history.counts(generation.runs, ())
+    assert counts == {**dict.fromkeys(RUN_STATES, 0), "done": len(set(generation.runs))}, counts
+    assert contradictions(study, damage=damage) == []
+    if expected is not None:
+        assert rows(fresh) == expected
