@@ -13,6 +13,7 @@ RUNTIME = [
     "numpy>=2.0",
     "pandas>=2.2",
     "platformdirs>=4",
+    "protobuf>=5",
     "pyarrow>=17",
     "pydantic>=2.10",
     "rich>=13",
@@ -23,7 +24,7 @@ RUNTIME = [
     "tensorboard>=2.17",
     "torch>=2.6",
 ]
-TEST = ["hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.6"]
+TEST = ["hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.6", "tensorboardX>=2.6"]
 LINT = ["import-linter>=2", "mypy>=1.11", "pandas-stubs", "ruff>=0.6", "scipy-stubs"]
 
 setup(
