@@ -5,7 +5,7 @@ reads the order from ``ORCH_TEST_FAULT``. This module imports nothing of ours an
 """
 
 # This module is about system calls and is written in their names.
-# ruff: noqa: PTH, PYI034
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH115, PTH118, PTH202, PYI034
 
 from __future__ import annotations
 
