@@ -56,6 +56,7 @@ def go_by(
     result = Found(np.zeros(runs, np.int64), np.full(runs, -1), Verdicts.none(runs) if criterion else None)
     shown = np.zeros(len(gathered.tags), bool)
     left_out = np.zeros((runs, 3), np.int64)
+    limit = summary.limits(criterion, described.labels, described.points, runs) if criterion else np.zeros(runs)
     for chunk in gathered.chunks():
         of = described.points[chunk.low : chunk.high]
         everything = len(chunk.step)
@@ -68,7 +69,7 @@ def go_by(
         result.count[of], result.last[of] = count, last
         left_out[of] = np.stack([chunk.superseded, chunk.uncovered, before - count], axis=1)
         if criterion is not None and result.verdicts is not None:
-            result.verdicts.put(of, summary.judge(chunk, gathered.tags, criterion))
+            result.verdicts.put(of, summary.judge(chunk, gathered.tags, criterion, limit[of]))
         kept = selection(chunk, wanted)
         shown[kept.tag] = True
         for layout, tables in sinks:

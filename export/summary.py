@@ -22,6 +22,7 @@ from export.scalars import Chunk
 from orchestrator.errors import UserError, nearest
 
 Float64 = npt.NDArray[np.float64]
+Threshold = float | Mapping[str, Mapping[str, Any]]
 Bool = npt.NDArray[np.bool_]
 
 REPLICATE = "seed"
@@ -39,7 +40,7 @@ class Criterion:
     error
         Tag that is compared with the threshold.
     threshold
-        In the unit of ``error``.
+        In the unit of ``error``: a number, or ``{axis: {label: threshold}}`` for one of each label of an axis.
     inclusive
         Whether an error that equals the threshold is a success.
     sparsity
@@ -50,7 +51,7 @@ class Criterion:
 
     select: str
     error: str
-    threshold: float
+    threshold: Threshold
     inclusive: bool = False
     sparsity: tuple[str, ...] = ()
     window: int | None = None
@@ -114,7 +115,63 @@ def check(criterion: Criterion, tags: Sequence[str]) -> None:
             raise UserError(f"the summary needs the tag {tag!r}, and no run has logged it.{nearest(tag, tags)}")
 
 
-def judge(chunk: Chunk, tags: Sequence[str], criterion: Criterion) -> Verdicts:
+def limits(criterion: Criterion, labels: Sequence[Dictionary], run: Int64, runs: int) -> Float64:
+    """Return the threshold of each run, float64 (runs,).
+
+    Parameters
+    ----------
+    criterion
+        Whose threshold is a number, or numbers by label.
+    labels
+        Columns over the points.
+    run
+        int64 (points,): the run of each point.
+    runs
+        How many runs there are.
+
+    Raises
+    ------
+    UserError
+        If an axis or a label does not exist or has no threshold, or two points of one run have unlike thresholds.
+    """
+    if not isinstance(criterion.threshold, Mapping):
+        return np.full(runs, float(criterion.threshold))
+    columns = {label.name: label for label in labels}
+    found = np.full(len(run), np.nan)
+
+    def fill(tree: Threshold, points: Bool) -> None:
+        if not isinstance(tree, Mapping):
+            found[points] = float(tree)
+            return
+        (axis, branches), *others = tree.items()
+        column = columns.get(axis)
+        if others or column is None:
+            raise UserError(
+                f"the summary's threshold goes by {', '.join(tree)}: write one axis of the grid and its labels, "
+                f"{{axis: {{label: number}}}}; there are {', '.join(columns) or 'none'}.{nearest(axis, columns)}"
+            )
+        texts = [str(value) for value in column.values]
+        for label, branch in branches.items():
+            if label not in texts:
+                raise UserError(
+                    f"the summary's threshold names {axis} {label!r}, which the grid does not have."
+                    f"{nearest(label, texts)}"
+                )
+            fill(branch, points & (column.codes == texts.index(label)))
+
+    fill(criterion.threshold, np.ones(len(run), bool))
+    if np.isnan(found).any():
+        point = int(np.flatnonzero(np.isnan(found))[0])
+        where = ", ".join(f"{c.name}={c.values[c.codes[point]]}" for c in labels if c.codes[point] >= 0)
+        raise UserError(f"the summary has no threshold for {where}: add one for each label of the axis it goes by")
+    limit = np.full(runs, np.nan)
+    limit[run] = found
+    if not np.array_equal(limit[run], found):
+        raise UserError("the summary's threshold gives one run two thresholds, because it stands at two points")
+    return limit
+
+
+def judge(chunk: Chunk, tags: Sequence[str], criterion: Criterion, limit: Float64) -> Verdicts:
     """Judge the points of a chunk.
 
     Parameters
@@ -125,13 +182,22 @@ def judge(chunk: Chunk, tags: Sequence[str], criterion: Criterion) -> Verdicts:
         All tags; a chunk numbers them in this order.
     criterion
         How to judge.
+    limit
+        float64 (points of the chunk,): their thresholds.
     """
     point, step, values = _rows(chunk, tags, criterion)
-    return best(point, step, *values, chunk.high - chunk.low, criterion)
+    return best(point, step, *values, chunk.high - chunk.low, criterion, limit)
 
 
 def best(
-    run: Int64, step: Int64, select: Float64, error: Float64, sparsity: Float64, runs: int, criterion: Criterion
+    run: Int64,
+    step: Int64,
+    select: Float64,
+    error: Float64,
+    sparsity: Float64,
+    runs: int,
+    criterion: Criterion,
+    limit: Float64 | None = None,
 ) -> Verdicts:
     """Judge runs from their rows.
 
@@ -147,11 +213,15 @@ def best(
         How many runs there are; one without rows is not solved.
     criterion
         How to judge.
+    limit
+        float64 (runs,): the threshold of each run; the criterion's, if not given.
     """
+    if limit is None:
+        limit = limits(criterion, (), np.arange(runs), runs)
     rows = np.arange(len(run))
     starts = np.searchsorted(run, np.arange(runs + 1))
     count = np.diff(starts)
-    under = error <= criterion.threshold if criterion.inclusive else error < criterion.threshold
+    under = error <= limit[run] if criterion.inclusive else error < limit[run]
     from_end = starts[1:][run] - rows  # 1 for a run's last row
     valid = ~np.isnan(select) & (from_end <= (criterion.window or len(run) + 1))
     least = np.full(runs, np.inf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from orchestrator import units
 
@@ -107,12 +108,18 @@ class Resources(Section):
     )
 
 
+Threshold = TypeAliasType("Threshold", "float | dict[str, dict[str, Threshold]]")
+"""A number; or, by an axis' name, its labels with a threshold each: ``{range: {"U[1,2)": 1e-5, "U[-2,2)": 1e-4}}``."""
+
+
 class SummarySpec(Section):
     """How runs are judged."""
 
     select: str = Field(description="tag whose minimum picks a run's best row")
     error: str = Field(description="tag that is compared with the threshold")
-    threshold: float = Field(description="a run succeeds below it")
+    threshold: Threshold = Field(
+        description="a run succeeds below it: a number, or {axis: {label: number}} for one of each label"
+    )
     inclusive: bool = Field(False, description="whether the threshold itself is a success")
     sparsity: list[str] = Field(default_factory=list, description="tag patterns; their maximum at each step counts")
     window: Annotated[int, Field(ge=1)] | None = Field(None, description="only the last so many rows")

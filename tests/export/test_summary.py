@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.describe import ABSENT, Dictionary
-from export.summary import Criterion, Verdicts, best, group_columns, summarise
+from export.summary import Criterion, Verdicts, best, group_columns, limits, summarise
+from orchestrator.errors import UserError
 
 NAN = math.nan
 CRITERION = Criterion("valid", "test", 1e-5)
@@ -59,6 +60,42 @@ def test_the_window_holds_the_last_rows_only() -> None:
 def test_a_threshold_may_be_inclusive() -> None:
     assert not judged([(1, 1e-5, 0)]).solved[0]
     assert judged([(1, 1e-5, 0)], Criterion("v", "t", 1e-5, inclusive=True)).solved[0]
+
+
+RANGE = Dictionary("range", np.array([0, 1, 0, 1, 1]), ["U[1,2)", "U[-2,2)"])
+SIZE = Dictionary("input_size", np.array([0, 0, 1, 1, 1]), [2, 10])
+RUN = np.array([0, 1, 2, 3, 3])
+"""Five points of four runs: the last one stands twice."""
+
+
+def test_a_threshold_may_go_by_the_labels_of_axes() -> None:
+    def of(threshold: object) -> list[float]:
+        return limits(Criterion("v", "t", threshold), [RANGE, SIZE], RUN, 4).tolist()  # type: ignore[arg-type]
+
+    assert of(0.5) == [0.5] * 4
+    assert of({"range": {"U[1,2)": 1, "U[-2,2)": 2}}) == [1, 2, 1, 2]
+    nested = {"range": {"U[1,2)": {"input_size": {"2": 3, "10": 4}}, "U[-2,2)": 5}}
+    assert of(nested) == [3, 5, 4, 5]
+    rows = np.array([1e-3, 1e-3])
+    found = best(np.array([0, 1]), np.array([0, 0]), rows, rows, rows, 2, CRITERION, np.array([1e-4, 1e-2]))
+    assert found.solved.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says"),
+    [
+        ({"ranges": {"U[1,2)": 1}}, "Did you mean 'range'"),
+        ({"range": {"U[1,2)": 1}, "input_size": {"2": 1}}, "write one axis"),
+        ({"range": {"U[1,3)": 1}}, "names range 'U[1,3)', which the grid does not have"),
+        ({"range": {"U[1,2)": 1}}, "no threshold for range=U[-2,2), input_size=2"),
+        ({"twice": {"a": 1, "b": 2}}, "gives one run two thresholds"),
+    ],
+)
+def test_a_threshold_that_leaves_a_run_without_one_is_an_error(threshold: object, says: str) -> None:
+    twice = Dictionary("twice", np.array([0, 0, 0, 0, 1]), ["a", "b"])
+    with pytest.raises(UserError) as caught:
+        limits(Criterion("v", "t", threshold), [RANGE, SIZE, twice], RUN, 4)  # type: ignore[arg-type]
+    assert says in str(caught.value)
 
 
 def test_runs_without_rows() -> None:
