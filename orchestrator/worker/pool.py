@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,6 +104,7 @@ class Pool:
         self._study, self._job, self._launch = study, job, launch or execute
         self._oom_kills = oom_kills()
         self._unsaid: list[tuple[str, str, str]] = []
+        self._own: dict[str, int] = {}  # by task: the last incarnation that this process may speak for
 
     @property
     def free(self) -> list[int]:
@@ -124,6 +126,7 @@ class Pool:
         """
         entry = self._study.submission(int(task.partition("-")[0]))
         code = self._study.code_dir(entry.code) if entry.code else None
+        self._own[task] = (self._study.heartbeat(task) or (0, 0))[0]
         arguments = [str(self._study.path), task, self._job, str(os.getpid())]
         with held():  # a signal that comes before the worker can take it waits
             process = self._launch(arguments, code, self.slots[slot])
@@ -159,9 +162,12 @@ class Pool:
         self._oom_kills = oom_kills()
 
     def testify(self, task: str, reason: str, why: str = "") -> None:
-        """Say why a worker ended that could not say it itself."""
-        after = max((log.k for log in self._study.incarnations(task)), default=0)
-        self._study.testify(task, reason, after=after, job=self._job, why=why)
+        """Say why a worker ended that could not say it itself. Where the task was begun again since, that says nothing.
+
+        The scheduler may have started this very element elsewhere: what befalls a copy that was cut off is no news of
+        the one that lives.
+        """
+        self._study.testify(task, reason, after=self._own.get(task, 0), job=self._job, why=why)
 
     def speak(self) -> None:
         """Say what could not be said before.
@@ -178,9 +184,8 @@ class Pool:
     def _reason(self, worker: Worker) -> str | None:
         reason = None
         try:
-            logs = self._study.incarnations(worker.task)
-            # The reason that the worker itself gave for its end, if it came so far; its predecessors' do not count.
-            reason = logs[-1].end if logs and logs[-1].begin.get("pid") == worker.process.pid else None
+            # The reason that the worker itself gave for its end, if it came so far; nobody else's counts.
+            reason = self._said(worker)
         except (UserError, OSError) as error:
             LOG.error("task %s: %s", worker.task, error)
         if reason is None:
@@ -192,6 +197,19 @@ class Pool:
                 except (UserError, OSError) as error:
                     LOG.error("task %s: %s", worker.task, error)
         return reason
+
+    def _said(self, worker: Worker) -> str | None:
+        """Return what a worker said of its end, and note which incarnation it was."""
+        before, here = self._own[worker.task], socket.gethostname()
+        for log in self._study.incarnations(worker.task):
+            if log.k <= before:
+                continue
+            if log.begin.get("pid") == worker.process.pid and log.begin.get("host", here) == here:
+                self._own[worker.task] = log.k
+                return log.end
+            if log.k == before + 1 and not log.begin:  # it died in its first moment
+                self._own[worker.task] = log.k
+        return None
 
     def _seen(self, worker: Worker) -> tuple[str | None, str]:
         """Return what can be seen from outside of a worker that did not say why it ended."""

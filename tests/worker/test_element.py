@@ -132,6 +132,21 @@ def test_a_worker_that_dies_without_a_word_is_spoken_for_at_once(tmp_path, begin
     assert record.used == {"lost": 1}
 
 
+def test_a_copy_that_was_cut_off_does_not_speak_for_the_one_that_goes_on(tmp_path, begin):
+    study = cluster_study(tmp_path, [SLOW])
+    cut_off = begin(study)
+    [run] = study.task("1-0").runs
+    eventually(lambda: study.history().runs[run].saved > 3)
+    other = begin(study)  # the scheduler started the element again
+    end(cut_off)
+    assert ends(study) == {"1-0": ["superseded", None]}
+    assert other.poll() is None
+    other.terminate()
+    end(other)
+    assert ends(study) == {"1-0": ["superseded", "interrupted"]}
+    assert study.history().runs[run].used == {"preempted": 1}
+
+
 def test_started_again_it_leaves_alone_what_has_ended(tmp_path, begin):
     study = cluster_study(tmp_path, [{"steps": 5}, {"steps": 9, "fail_at": 4}, {"steps": 5}], per_job=3)
     end(begin(study))
