@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ READERS = HERE / "event_readers.py"
 
 SLOW = ("EventAccumulator", "tbparse")
 """Readers that take so long that they run less often."""
+
+OURS = ("ours", "ours, no kernel", "ours, sorted")
+"""With what was compiled, without it, and as the tables have the rows: purged, sorted, one row per step."""
 
 NEEDS = {"tbparse": "tbparse", "Rust --checksum": "tensorboard_data_server", "EventAccumulator": "tensorboard"}
 
@@ -47,7 +50,7 @@ def main() -> None:
     folders = {name: event_corpora.make(options.folder, name, options.scale) for name in options.corpora}
     there = [name for name, module in NEEDS.items() if importlib.util.find_spec(module)]
     if "decode" in options.parts:
-        decode(folders, ["ours", "ours, sorted", *there], options.repeats, options.slow_repeats)
+        decode(folders, [*OURS, *there], options.repeats, options.slow_repeats)
     if "whole" in options.parts:
         chosen = {name: folder for name, folder in folders.items() if name in ("grid", "small")}
         whole(chosen, there, options.repeats, options.slow_repeats)
@@ -57,9 +60,10 @@ def main() -> None:
 
 def decode(folders: dict[str, Path], readers: Sequence[str], repeats: int, slow_repeats: int) -> None:
     """Compare reading alone: from files to columns."""
-    print("### Decoding: CPU s, and how many times ours\n")
-    print(f"| corpus | rows | {' | '.join(readers)} | {' | '.join(f'{name} ÷ ours' for name in readers[2:])} |")
-    print("|---" * (2 + 2 * len(readers) - 2) + "|", flush=True)
+    others = readers[len(OURS) :]
+    print("### Decoding: CPU s, and how many times ours (with the compiled kernel / without)\n")
+    print(f"| corpus | rows | {' | '.join([*readers, *(f'{name} ÷ ours' for name in others)])} |")
+    print("|---" * (2 + len(readers) + len(others)) + "|", flush=True)
     memory = []
     for name, folder in folders.items():
         found: dict[str, list[dict[str, Any]]] = {reader: [] for reader in readers}
@@ -74,7 +78,7 @@ def decode(folders: dict[str, Path], readers: Sequence[str], repeats: int, slow_
             one = found[reader][0]
             same = (one["rows"], one["check"]) == (first["rows"], first["check"])
             cells.append(f"{seconds[reader]:.3f}" + ("" if same or "sorted" in reader else f" ({one['rows']:,} rows)"))
-        ratios = [f"**{seconds[reader] / seconds['ours']:.1f}×**" for reader in readers[2:]]
+        ratios = [" / ".join(f"{seconds[reader] / seconds[one]:.1f}×" for one in OURS[:2]) for reader in others]
         print(f"| {name} | {first['rows']:,} | {' | '.join([*cells, *ratios])} |", flush=True)
         peaks = [f"{max(one['mb'] for one in found[reader]):.0f}" for reader in readers]
         memory.append(f"| {name} | {' | '.join(peaks)} |")
@@ -86,27 +90,27 @@ def decode(folders: dict[str, Path], readers: Sequence[str], repeats: int, slow_
 def whole(folders: dict[str, Path], readers: Sequence[str], repeats: int, slow_repeats: int) -> None:
     """Compare whole processes, from their start to a closed Parquet file."""
     print("### Whole process, start to closed Parquet file (long): CPU s\n")
-    print(
-        f"| corpus | orch export | peak MB | {' | '.join(readers)} | {' | '.join(f'{one} ÷ ours' for one in readers)} |"
-    )
-    print("|---" * (3 + 2 * len(readers)) + "|", flush=True)
-    for name, folder in folders.items():
-        seconds: dict[str, list[float]] = {reader: [] for reader in ("ours", *readers)}
+    names = ["orch export", "the same, no kernel", "peak MB", *readers, *(f"{one} ÷ ours" for one in readers)]
+    print(f"| corpus | {' | '.join(names)} |\n{'|---' * (1 + len(names))}|", flush=True)
+    for corpus, folder in folders.items():
+        seconds: dict[str, list[float]] = {reader: [] for reader in (*OURS[:2], *readers)}
         peak = 0.0
         for turn in range(repeats):
             with tempfile.TemporaryDirectory() as out:
-                words = ["export", "--logdir", str(folder), "--layout", "long", "--format", "parquet", "-o", out]
-                _, used = run(sys.executable, "-m", "orchestrator.cli.main", *words)
-                seconds["ours"].append(used["cpu"])
-                peak = max(peak, used["mb"])
+                for name, place, more in (("ours", "a", {}), ("ours, no kernel", "b", {"ORCH_KERNEL": "0"})):
+                    words = ["--logdir", str(folder), "--layout", "long", "--format", "parquet", "-o", f"{out}/{place}"]
+                    _, used = run(sys.executable, "-m", "orchestrator.cli.main", "export", *words, more=more)
+                    seconds[name].append(used["cpu"])
+                    peak = max(peak, used["mb"])
                 for reader in readers:
                     if reader not in SLOW or turn < slow_repeats:
                         _, used = run(sys.executable, str(READERS), reader, str(folder), f"{out}/table.parquet")
                         seconds[reader].append(used["cpu"])
         middle = {reader: statistics.median(times) for reader, times in seconds.items()}
         cells = [f"{middle[reader]:.2f}" for reader in readers]
-        ratios = [f"**{middle[reader] / middle['ours']:.1f}×**" for reader in readers]
-        print(f"| {name} | {middle['ours']:.2f} | {peak:.0f} | {' | '.join([*cells, *ratios])} |", flush=True)
+        ratios = [" / ".join(f"{middle[reader] / middle[one]:.1f}×" for one in OURS[:2]) for reader in readers]
+        own = [f"{middle[one]:.2f}" for one in OURS[:2]]
+        print(f"| {corpus} | {' | '.join([*own, f'{peak:.0f}', *cells, *ratios])} |", flush=True)
     print()
 
 
@@ -142,9 +146,13 @@ def again(folder: Path, times: int, repeats: int) -> None:
     print()
 
 
-def run(*command: str, text: bool = False) -> tuple[Any, dict[str, float]]:
+def run(*command: str, text: bool = False, more: Mapping[str, str] | None = None) -> tuple[Any, dict[str, float]]:
     """Run a process, and return what it printed and what it used; its stderr, if ``text``."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        **(more or {}),
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+    }
     with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=told, env=environment)
         _, status, used = os.wait4(process.pid, 0)

@@ -97,6 +97,12 @@ def ours_sorted(folder: Path) -> Columns:
     return {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
 
 
+def ours_numpy(folder: Path) -> Columns:
+    """Read without the compiled pass."""
+    os.environ["ORCH_KERNEL"] = "0"
+    return ours(folder)
+
+
 def import_ours() -> None:
     import export.corpus
     import export.messages
@@ -208,6 +214,7 @@ def import_rust() -> None:
 
 READERS: dict[str, tuple[Callable[[], None], Callable[[Path], Columns]]] = {
     "ours": (import_ours, ours),
+    "ours, no kernel": (import_ours, ours_numpy),
     "ours, sorted": (import_ours, ours_sorted),
     "EventAccumulator": (import_accumulator, accumulator),
     "tbparse": (import_tbparse, tbparse),
