@@ -36,7 +36,12 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=[*find_packages(include=["orchestrator*", "experiments*", "export*"]), "r_plots", "jobs"],
-    package_data={"orchestrator": ["py.typed"], "export": ["py.typed"], "r_plots": ["*.R"], "jobs": ["**/*.yaml", "**/*.sh"]},
+    package_data={
+        "orchestrator": ["py.typed"],
+        "export": ["py.typed"],
+        "r_plots": ["*.R"],
+        "jobs": ["**/*.yaml", "**/*.sh"],
+    },
     # Export is several times faster with it, and does the same without it: no compiler is needed.
     ext_modules=[Extension("export._kernel", ["export/kernel.c"], extra_compile_args=["-O3"], optional=True)],
     install_requires=RUNTIME,
