@@ -1,5 +1,8 @@
 """A study whose workers are forked from the test: no interpreter has to start, so that a sweep can afford hundreds."""
 
+# Calls that may be fatal are system calls, and written in their names.
+# ruff: noqa: PTH102, PTH104, PTH208
+
 from __future__ import annotations
 
 import os
@@ -10,8 +13,9 @@ from random import Random
 from typing import Any
 
 from orchestrator import submit
+from orchestrator.states import JobState
 from orchestrator.study import code
-from orchestrator.study.records import Submission
+from orchestrator.study.records import Job, Submission
 from orchestrator.study.study import Study
 from orchestrator.worker import main as worker
 from orchestrator.worker import recorder
@@ -165,3 +169,54 @@ def sample(total: int, most: int) -> list[int]:
     if os.environ.get(SWEEP) == "all" or total <= most:
         return every
     return sorted(Random(total).sample(every, most))
+
+
+class FileCluster(ForkCluster):
+    """A scheduler whose queue is a folder, so that it outlives the command that died on it; a call of it is one mkdir.
+
+    Parameters
+    ----------
+    folder
+        The queue: ``<job>=<n>=<array>`` for an array, ``steward<k>`` for a steward; what is over ends in ``.gone``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("fake", max_array=1)
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self.folder))
+
+    def submit(self, study: Study, submission: Submission, array: int) -> Job:
+        """Queue an array."""
+        job_id = f"job{len(self._names()) + 1}"
+        os.mkdir(self.folder / f"{job_id}={submission.n}={array}")
+        return Job(submission.n, array, self.name, job_id)
+
+    def steward(self, study: Study, k: int, resources: Any, after: Any) -> Job:
+        """Queue a steward."""
+        os.mkdir(self.folder / f"steward{k}")
+        return Job(0, 0, self.name, f"steward{k}", extra={"after": [job.job_id for job in after]})
+
+    def poll(self, jobs: Any) -> dict[str, JobState]:
+        """Say what is in the queue."""
+        there = {name.partition("=")[0] for name in self._names() if not name.endswith(".gone")}
+        return {job.job_id: "pending" if job.job_id in there else "gone" for job in jobs}
+
+    def cancel(self, parts: Any) -> None:
+        """Take whole jobs out of the queue."""
+        doomed = {part.job.job_id for part in parts if part.elements is None}
+        for name in self._names():
+            if name.partition("=")[0] in doomed and not name.endswith(".gone"):
+                os.rename(self.folder / name, self.folder / f"{name}.gone")
+
+    def work_off(self, study: Study) -> None:
+        """Let every array in the queue run, the last first."""
+        for name in reversed(self._names()):
+            job_id, _, rest = name.partition("=")
+            if rest and not name.endswith(".gone"):
+                n, array = map(int, rest.split("="))
+                os.rename(self.folder / name, self.folder / f"{name}.gone")
+                self.jobs[job_id] = (n, array)
+                self.work(study, job_id)

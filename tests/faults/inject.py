@@ -136,6 +136,14 @@ class Mortal(Calls):
         self.at, self.how, self.count = at, how, 0
         self._durable: dict[str, int] = {}
 
+    def install(self) -> Calls:
+        """Have every later call of this process, and of none that it forks, pass here."""
+        os.register_at_fork(after_in_child=self._live)
+        return super().install()
+
+    def _live(self) -> None:
+        self.at = 0
+
     def call(self, name: str, path: str, real: Callable[..., Any], arguments: Any, options: Any) -> Any:
         if name == "read" or (name == "fsync" and os.path.isdir(path)):
             return real(*arguments, **options)
