@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from orchestrator import submit
 from orchestrator.clusters import clusters_of
+from orchestrator.errors import UserError
 from orchestrator.liveness import look
 from orchestrator.steward.finish import finish
 from orchestrator.study.history import History
@@ -18,7 +19,7 @@ from orchestrator.study.study import Study
 from orchestrator.worker.log import LOG, to_stderr
 
 PAUSE: Final = 60.0
-"""Seconds between two tries, where the scheduler takes nothing although no job of the study is left to wait for."""
+"""Seconds between two tries, where the scheduler takes nothing, or does not answer."""
 
 LONGEST: Final = 600.0
 """Seconds that a disk that takes no more is left alone for, at most."""
@@ -43,32 +44,50 @@ def main(argv: Sequence[str]) -> int:
     to_stderr()
     folder, k = argv
     study = Study(Path(folder))
-    clusters = clusters_of(study)
-    cluster = clusters(submit.last_submission(study).cluster)
     # Submitted by hand, the study's place may come from a relative path; nothing here depends on the current folder.
     os.chdir(study.path)
     if (pause := rest(study.history())) > 0:
         LOG.info("a disk took no more: planning again in %.0f s", pause)
         time.sleep(pause)
     deadline = time.monotonic() + PATIENCE
-    while True:
-        later = {number: job for number, job in study.stewards().items() if number > int(k)}
+    while (turn := _turn(study, int(k))) == "again":
+        if time.monotonic() > deadline:
+            LOG.warning("this goes on for too long: what waits, waits for the next `orch submit`")
+            break
+        time.sleep(PAUSE)
+    if turn != "successor":
+        finish(study)
+    return 0
+
+
+def _turn(study: Study, k: int) -> Literal["successor", "again", "over"]:
+    """Submit what is next.
+
+    Returns
+    -------
+    str
+        ``successor``: another steward comes. ``again``: nobody does, and something waits, or the scheduler or the
+        study's files are away for a moment. ``over``: nothing is left to submit, or others do it.
+    """
+    try:
+        clusters = clusters_of(study)
+        cluster = clusters(submit.last_submission(study).cluster)
+        later = {number: job for number, job in study.stewards().items() if number > k}
         states = cluster.poll(list(later.values())) if later else {}
         if any(states.get(job.job_id) != "gone" for job in later.values()):
             LOG.info("superseded: steward %d goes on", max(later))
-            return 0
-        result = submit.advance(study, cluster, clusters, steward=int(k))
+            return "successor"
+        result = submit.advance(study, cluster, clusters, steward=k)
         _tell(result)
         if isinstance(result.steward, Job):
-            return 0  # it comes when these jobs have ended
+            return "successor"  # it comes when these jobs have ended
+        if isinstance(result.steward, UserError):
+            return "again"  # jobs may be at work, and nobody would come after them
         waits = bool(result.errors) or (result.plan is not None and bool(result.plan.waiting))
-        if not waits or look(study, clusters).living or time.monotonic() > deadline:
-            break
-        time.sleep(PAUSE)
-    if waits:
-        LOG.warning("the scheduler takes no more: what waits, waits for the next `orch submit`")
-    finish(study)
-    return 0
+        return "again" if waits and not look(study, clusters).living else "over"
+    except (UserError, OSError) as error:
+        LOG.error("cannot go on just now: %s", error)
+        return "again"
 
 
 def rest(history: History) -> float:
