@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestrator import identity
 from orchestrator.desired import Desired, again, desired, last_submission, now
-from orchestrator.errors import UserError
+from orchestrator.errors import ExitCode, UserError
 from orchestrator.liveness import Clusters, Look, alive, busy, look, task_names, testify
 from orchestrator.plan import Plan, PlanOptions, plan
 from orchestrator.sharing import capacity, shares, side_by_side, tasks_per_element
@@ -23,7 +23,7 @@ from orchestrator.study.records import Job, Submission, Taken
 from orchestrator.study.study import Study
 
 if TYPE_CHECKING:
-    from orchestrator.clusters.base import Cluster, LimitReached
+    from orchestrator.clusters.base import Cluster
 
 __all__ = [
     "Clusters", "Desired", "Request", "Result", "advance", "after_probe", "again", "alive", "complete", "desired",
@@ -201,11 +201,13 @@ def submit(
         seen = look(study, clusters)
     asked, most = False, None
     while True:
+        refused = _refused(result, cluster) if not request.patient else []
+        seen.history.unhanded -= _tasks_of(refused)  # planned again, as the grid and the command have it today
         after = after_probe(study, seen, request)
         if after is None:
             break
-        refused = {name for entry, array, error in _too_large(result) for name in task_names(entry, array)}
-        seen.history.unhanded -= refused  # planned again, in smaller arrays
+        refused += _too_large(result)
+        seen.history.unhanded -= _tasks_of(refused)  # planned again, in smaller arrays
         result.plan = prepare(study, wanted, cluster, after, clusters, gone=gone, seen=seen, most=most)
         if result.plan.left and request.shrink == "refuse":
             raise shrinks(study, result.plan)
@@ -218,7 +220,7 @@ def submit(
         except Taken:
             seen = look(study, clusters)  # somebody else published first: what was planned may not hold any more
             continue
-        result.errors = [error for error in result.errors if error not in _too_large(result)]
+        result.errors = [error for error in result.errors if error not in refused]
         for entry in published:
             hand_over(study, entry, range(len(entry.arrays)), cluster, result)
         large = _too_large(result)
@@ -294,7 +296,26 @@ def hand_over(study: Study, entry: Submission, arrays: Iterable[int], cluster: C
         result.jobs.append(job)
 
 
-def _too_large(result: Result) -> list[tuple[Submission, int, LimitReached]]:
+def _refused(result: Result, cluster: Cluster) -> list[tuple[Submission, int, UserError]]:
+    """Return the arrays that would be refused again as they are, or whose scheduler is not the one that is meant now.
+
+    Whoever mends a partition's name in the grid wants the runs of the entry that had the wrong one, too.
+    """
+    from orchestrator.clusters.base import LimitReached
+
+    return [
+        (entry, array, error)
+        for entry, array, error in result.errors
+        if entry.cluster != cluster.name
+        or not (isinstance(error, LimitReached) or error.exit_code is ExitCode.SCHEDULER_UNREACHABLE)
+    ]
+
+
+def _tasks_of(refused: Iterable[tuple[Submission, int, UserError]]) -> set[str]:
+    return {name for entry, array, _ in refused for name in task_names(entry, array)}
+
+
+def _too_large(result: Result) -> list[tuple[Submission, int, UserError]]:
     """Return the arrays that did not fit and can be cut."""
     from orchestrator.clusters.base import LimitReached
 
@@ -323,20 +344,29 @@ def leave_steward(
     me
         The number of the steward that does this; 0 if none does.
     """
-    from orchestrator.clusters.base import Part
+    from orchestrator.clusters.base import LimitReached, Part
 
     if cluster.kind == "local":
         return
-    there = {k: job for k, job in study.stewards().items() if k != me and seen.states.get(job.job_id) != "gone"}
+    # Where no job was left to be asked about, nobody was asked about stewards either: an old number may be another
+    # job's by now, and one that still comes sees that it has a successor.
+    known = study.stewards() if seen.states else {}
+    there = {k: job for k, job in known.items() if k != me and seen.states.get(job.job_id) != "gone"}
     living = {
         job.job_id: job
         for job in study.jobs()
         if job.cluster == cluster.name and task_names(study.submission(job.n), job.array) & seen.living
     }
     living |= {job.job_id: job for job in result.jobs if job.cluster == cluster.name}
+    waiting = len(result.plan.waiting) if result.plan is not None else 0
+    if not living and waiting and not result.errors:
+        result.steward = LimitReached(
+            f"the queue has no room for this study, and none of its jobs is there to wait for; {waiting} "
+            f"run{'s wait' if waiting > 1 else ' waits'} for the next `orch submit`"
+        )
     if not living or (there and not result.jobs):
         return
-    more = bool(result.errors) or (result.plan is not None and bool(result.plan.waiting))
+    more = bool(result.errors or waiting)
     after = list(living.values())[: 1 if more else None]
     k, _ = study.new_steward()
     try:

@@ -15,8 +15,9 @@ import pytest
 
 from orchestrator import identity
 from orchestrator.cancel import cancel
+from orchestrator.cli.submit import exit_code
 from orchestrator.clusters.base import Evidence
-from orchestrator.errors import UserError
+from orchestrator.errors import ExitCode, UserError
 from orchestrator.plan import more_memory
 from orchestrator.study import atomic
 from orchestrator.study.records import Job
@@ -358,6 +359,63 @@ def test_an_unreachable_scheduler_leaves_an_entry_for_later(study, cluster):
     assert [job.array for job in complete(study, cluster).jobs] == [0, 1]
     assert not complete(study, cluster).jobs
     assert set(work_off(study, cluster).values()) == {1}
+
+
+class Picky(FakeCluster):
+    """Knows one partition."""
+
+    def submit(self, study, submission, array):
+        if submission.resources.get("partition") not in (None, "good"):
+            raise UserError("there is no such partition")
+        return super().submit(study, submission, array)
+
+
+def test_what_was_refused_for_good_is_planned_again_with_the_mended_grid(study):
+    cluster, points = Picky(), make_points(5)
+    bad, good = (make_wanted(points, resources={"partition": name}, text=name) for name in ("bad", "good"))
+    assert [str(error) for _, _, error in go(study, bad, cluster).errors] == ["there is no such partition"]
+    advance(study, cluster, cluster)  # a steward has no other grid, and publishes nothing
+    assert study.history().last == 1
+    result = go(study, good, cluster)
+    assert not result.errors
+    assert [(job.n, job.array) for job in result.jobs] == [(2, 0)]
+    assert live_owners(study, cluster) == dict.fromkeys(ids(points), 1)
+    assert not complete(study, cluster).jobs
+
+
+def test_a_probe_that_was_refused_is_sent_again_with_the_mended_grid(study):
+    cluster, points = Picky(), make_points(40)
+    bad, good = (make_wanted(points, resources={"partition": name, "lanes": 4}, text=name) for name in ("bad", "good"))
+    assert go(study, bad, cluster, Request(probe=5)).errors
+    result = go(study, good, cluster, Request(probe=5))
+    assert not result.errors
+    assert [(entry.probe, len(entry.tasks)) for entry in result.published] == [(5, 2)]
+
+
+def test_another_cluster_takes_what_one_did_not(study):
+    away, other = FakeCluster("away", refuse=True), FakeCluster()
+    find = {"away": away, "fake": other}.__getitem__
+    wanted = make_wanted(make_points(5))
+    submit(study, wanted, away, clusters=find)
+    result = submit(study, wanted, other, clusters=find)
+    assert not result.errors
+    assert [job.cluster for job in result.jobs] == ["fake"]
+
+
+def test_without_room_and_anything_to_wait_for_nobody_is_told_that_all_is_well(study):
+    cluster = FakeCluster(max_jobs=1)  # what the user has there besides fills the queue
+    result = go(study, single(3), cluster)
+    assert not result.jobs
+    assert "3 runs wait for the next `orch submit`" in str(result.steward)
+    assert exit_code(result) == ExitCode.PARTLY_SUBMITTED
+
+
+def test_old_numbers_of_stewards_are_left_alone(study, cluster):
+    go(study, single(2), cluster)
+    work_off(study, cluster)
+    cluster.stewards["steward1"] = "gone"
+    assert isinstance(go(study, single(3), cluster).steward, Job)
+    assert not cluster.cancelled
 
 
 def test_cancel_ends_only_jobs_without_other_runs(study):

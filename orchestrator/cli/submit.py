@@ -185,7 +185,7 @@ def complain(result: Result) -> None:
         common.note("orch: the next `orch submit` hands it over")
     if isinstance(result.steward, Exception):
         common.note(f"orch: no steward could be left: {result.steward}")
-        common.note("orch: when these jobs have ended, the next `orch submit` goes on with what is left")
+        common.note("orch: when the study's jobs have ended, the next `orch submit` goes on with what is left")
 
 
 def to_json(name: str, done: Done) -> dict[str, object]:
@@ -205,7 +205,8 @@ def to_json(name: str, done: Done) -> dict[str, object]:
 
 
 def exit_code(result: Result) -> int:
-    """Return 0 if everything was handed over, 4 if something was, else what the scheduler's refusal says."""
+    """Return 0 if everything was handed over or will be, 4 if something was, else what the scheduler's refusal says."""
     if not result.errors:
-        return ExitCode.OK
+        forsaken = isinstance(result.steward, Exception) and result.plan is not None and result.plan.waiting
+        return ExitCode.PARTLY_SUBMITTED if forsaken else ExitCode.OK
     return ExitCode.PARTLY_SUBMITTED if result.jobs else result.errors[0][2].exit_code
