@@ -42,6 +42,7 @@ REQUEUE_TIMEOUT: Final = 30.0
 """Seconds for ``scontrol requeue``: it has been seen to hang, and the job that asks must end in time."""
 
 _UNKNOWN_JOB = re.compile(r"(?i)invalid job id|already completing or completed|job .*not found|already finished")
+_NO_NODE = re.compile(r"(?i)invalid node name|node configuration (is )?not available")
 _STARTS_ANYWAY = re.compile(r"(?i)pending|requeue|already|completing")
 _NOT_AGAIN = re.compile(r"(?i)disabled|invalid|not (allowed|permitted)|denied")
 _OURS = re.compile(
@@ -78,13 +79,23 @@ class SlurmCluster:
         command = our_command(
             study.code_dir(submission.code), ELEMENT, study.path, n, array, python=resources.get("python")
         )
-        count = submission.elements(array)
-        text = script(resources, command, name=name, folder=study.path, log=study.log_path(n, array), elements=count)
-        again = path.exists()
-        atomic.replace(path, text.encode())
-        return Job(
-            n, array, self.name, _hand_over(path, name, resources, again=again), socket.gethostname(), {"tag": name}
-        )
+        count, log = submission.elements(array), study.log_path(n, array)
+
+        def hand_over(resources: Mapping[str, Any]) -> str:
+            text = script(resources, command, name=name, folder=study.path, log=log, elements=count)
+            again = path.exists()
+            atomic.replace(path, text.encode())
+            return _hand_over(path, name, resources, again=again)
+
+        try:
+            job_id = hand_over(resources)
+        except UserError as error:
+            wanted = _wanted_exclude(study, submission) if _NO_NODE.search(str(error)) else resources.get("exclude")
+            if wanted == resources.get("exclude"):
+                raise
+            # Machines that failed once were taken out of the cluster, or no others are left.
+            job_id = hand_over({**resources, "exclude": wanted})
+        return Job(n, array, self.name, job_id, socket.gethostname(), {"tag": name})
 
     def steward(self, study: Study, k: int, resources: Mapping[str, Any], after: Sequence[Job]) -> Job | None:
         """Leave a one-core job that begins when ``after`` have ended, however they ended."""
@@ -276,6 +287,14 @@ def _hand_over(
             "Give the same command again; if that does not help, see what a plain `sbatch` prints here."
         )
     return job_id
+
+
+def _wanted_exclude(study: Study, submission: Submission) -> list[str]:
+    """Return the machines that the grid itself wants to keep away from, without those that failed under a task."""
+    generation = study.generation(submission.generation)
+    own = (generation.info["resources"].get("exclude") or ()) if generation is not None else ()
+    bad = study.history().bad_nodes
+    return [name for name in submission.resources.get("exclude") or () if name in own or name not in bad]
 
 
 def _kept(resources: Mapping[str, Any]) -> list[str]:

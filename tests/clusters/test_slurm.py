@@ -14,6 +14,7 @@ from orchestrator.errors import ExitCode, UserError
 from orchestrator.study.records import Submission, TaskSpec
 from orchestrator.study.study import Study
 from tests.clusters.fakes.slurm import UNREACHABLE, job
+from tests.study.studies import enter, make_info, make_points
 
 TIMED_OUT = {"err": "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n", "code": 1}
 FULL = {"err": "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
@@ -168,6 +169,23 @@ def test_sbatch_waiting_for_room_is_not_waited_for(fake, study, monkeypatch):
     fake.say("sbatch", waiting)
     with pytest.raises(LimitReached, match="temporarily unable"):
         submit(study)
+
+
+@pytest.mark.parametrize("said", ["Invalid node name specified", "Requested node configuration is not available"])
+def test_machines_that_failed_and_are_all_there_are_or_there_no_more_do_not_stop_a_study(fake, tmp_path, said):
+    study, points = Study.create(tmp_path / "runs", "toy"), make_points(2)
+    info = make_info(resources={"exclude": ["n1"]})
+    study.publish_generation("study: toy", info, points)
+    enter(study, [0, 1], cluster="slurm", scheduler="slurm")
+    study.testify("1-0", "node", after=0, node="n7")
+    entry = enter(study, [0, 1], cluster="slurm", scheduler="slurm", resources={"exclude": ["n1", "n7"]})
+    refused = {"err": f"sbatch: error: Batch job submission failed: {said}\n", "code": 1}
+    fake.say("sbatch", refused)
+    with pytest.raises(UserError, match=said):
+        SLURM.submit(study, replace(entry, resources={"exclude": ["n1"]}), 0)
+    fake.say("sbatch", refused)
+    SLURM.submit(study, entry, 0)
+    assert "#SBATCH --exclude=n1\n" in study.script_path(2, 0).read_text()
 
 
 def test_an_array_beyond_the_index_is_refused_by_slurm_itself(fake, study):
