@@ -36,7 +36,8 @@ class PlanOptions(Shape):
     steps
         The parameter that holds the number of iterations, if there is one.
     only
-        Filters ``key=value[,value…]`` over labels and parameters; ``key=0..3`` takes a span of integers.
+        Filters ``key=value[,value…]`` over labels and parameters; ``key=0..3`` takes a span of integers. Runs that
+        ``retry`` or ``rerun`` name are trained all the same.
     rerun_stale
         Train results of other sources again.
     uncancel
@@ -183,6 +184,8 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
     aside: list[int] = []
     if options.only:
         chosen = {ids[position] for position in select(points, options.only)}
+        chosen |= {ids[position] for position in todo["reset"] if options.retry != "all"}
+        chosen |= {ids[position] for position in todo["rerun"] if ids[position] in options.rerun}
         for name in ("new", "retry", "reset", "rerun"):
             aside += [position for position in todo[name] if ids[position] not in chosen]
             todo[name] = [position for position in todo[name] if ids[position] in chosen]

@@ -418,6 +418,23 @@ def test_old_numbers_of_stewards_are_left_alone(study, cluster):
     assert not cluster.cancelled
 
 
+def test_named_runs_are_tried_again_without_the_rest_that_only_leaves_out(study, cluster):
+    points = make_points(6)
+    wanted = make_wanted(points, resources={"lanes": 1, "retries": 2})
+    narrow = ("seed=0..2",)
+    go(study, wanted, cluster, Request(only=narrow))
+    for task in ("1-0", "1-1"):
+        failed = start(study, task)
+        failed.write("failed", lanes=[0], **{"class": "user error"})
+        failed.write("end", reason="user error")
+    cancel(study, [points.id(2)], cluster, ())
+    cluster.states["job1"] = "gone"
+    request = Request(only=narrow, retry=frozenset([points.id(0)]), uncancel=False)
+    assert [spec.indices() for spec in go(study, wanted, cluster, request).plan.tasks] == [[0]]
+    elsewhere = Request(only=("seed=5",), retry=frozenset([points.id(1)]), uncancel=False)
+    assert [spec.indices() for spec in go(study, wanted, cluster, elsewhere).plan.tasks] == [[1], [5]]
+
+
 def test_cancel_ends_only_jobs_without_other_runs(study):
     cluster = FakeCluster(max_array=1)
     points = make_points(4)

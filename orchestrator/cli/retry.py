@@ -33,7 +33,7 @@ def command(
     opened = common.open_study(study, root)
     chosen = frozenset(common.choose(opened, runs)) if runs else frozenset()
     request = Request(
-        only=last_submission(opened).only if not runs else (),
+        only=last_submission(opened).only,
         uncancel=False,
         retry=chosen or "all",
         rerun=chosen if from_nothing else (),
