@@ -15,6 +15,9 @@ from orchestrator.study.study import Study
 if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster, Part
 
+MOST_STEWARDS = 20
+"""Only so many of a study's newest stewards are asked for: the others ended before these came."""
+
 Clusters = Callable[[str], "Cluster"]
 
 
@@ -65,7 +68,7 @@ def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
         raise Unread(f"{history.unread[0]}; nothing is planned as long as it cannot be read. Give the command again")
     jobs = unfinished_jobs(study, history)
     # Without a job nobody needs a steward, nor to know of one.
-    states = ask([*jobs, *study.stewards().values()] if jobs else [], clusters)
+    states = ask([*jobs, *list(study.stewards().values())[-MOST_STEWARDS:]] if jobs else [], clusters)
     return Look(history, states, frozenset(study.alive(history, states, still)))
 
 
@@ -105,6 +108,44 @@ def task_names(entry: Submission, array: int) -> set[str]:
 def busy(history: History) -> set[str]:
     """Return the names of the tasks that own a run which is neither finished nor cancelled."""
     return {record.task for record in history.runs.values() if record.outcome is None and not record.cancelled}
+
+
+# --- machines that cannot be asked ------------------------------------------------------------------------------------
+
+
+class Elsewhere(NamedTuple):
+    """What a process of another machine has in hand: that machine, its jobs by id, and its tasks that have not ended."""
+
+    host: str
+    jobs: frozenset[str]
+    tasks: frozenset[str]
+
+
+def elsewhere(study: Study, history: History, states: Mapping[str, JobState]) -> dict[str, Elsewhere]:
+    """Return what stewards of other machines have in hand: from here, nobody can say whether they live.
+
+    Parameters
+    ----------
+    study, history
+        The study.
+    states
+        What was said of its jobs.
+
+    Returns
+    -------
+    dict[str, Elsewhere]
+        By the process.
+    """
+    found: dict[str, Elsewhere] = {}
+    for job in unfinished_jobs(study, history):
+        entry = study.submission(job.n)
+        if entry.scheduler != "local" or states.get(job.job_id, "unknown") != "unknown":
+            continue
+        process = job.job_id.partition("/")[0]
+        before = found.get(process, Elsewhere(job.host or job.job_id.partition(":")[0], frozenset(), frozenset()))
+        left = task_names(entry, job.array) - history.ended
+        found[process] = before._replace(jobs=before.jobs | {job.job_id}, tasks=before.tasks | left)
+    return found
 
 
 # --- deaths without a word --------------------------------------------------------------------------------------------

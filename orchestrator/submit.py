@@ -351,7 +351,7 @@ def leave_steward(
     # Where no job was left to be asked about, nobody was asked about stewards either: an old number may be another
     # job's by now, and one that still comes sees that it has a successor.
     known = study.stewards() if seen.states else {}
-    there = {k: job for k, job in known.items() if k != me and seen.states.get(job.job_id) != "gone"}
+    there = {k: job for k, job in known.items() if k != me and seen.states.get(job.job_id, "gone") != "gone"}
     living = {
         job.job_id: job
         for job in study.jobs()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.points import Points
 
 __all__ = ["Generation", "Study", "studies_root"]
+
+SEEN = 20
+"""So many times, half a second apart, an owner's file is read that cannot be seen yet."""
 
 ROOT_VARIABLE = "ORCH_ROOT"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -250,7 +254,11 @@ class Study:
         try:
             atomic.publish(self.path / "owners" / f"{n}.{array}", json.dumps(owner).encode())
         except FileExistsError:
-            return self.owner(n, array) == job_id
+            for _ in range(SEEN):  # a file system may show its name a moment before what is in it
+                if (taken := self.owner(n, array)) is not None:
+                    return taken == job_id
+                time.sleep(0.5)
+            return False
         return True
 
     def owner(self, n: int, array: int) -> str | None:

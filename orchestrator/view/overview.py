@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.liveness import Clusters, ask, unfinished_jobs
+from orchestrator.liveness import Clusters, Elsewhere, ask, elsewhere, unfinished_jobs
 from orchestrator.states import RUN_STATES, JobState, RunState
 from orchestrator.study.history import History
 from orchestrator.study.study import Study
+from orchestrator.study.watch import HeartbeatWatch
 from orchestrator.view import breakdown
 from orchestrator.view.breakdown import Axis, Failure
 from orchestrator.view.progress import iterations
@@ -19,9 +20,6 @@ from orchestrator.view.steward import Probe, Steward, find_probe, find_steward
 
 SCHEMA = 1
 """Version of :meth:`Overview.to_json`; raised when a field changes its meaning or goes."""
-
-MOST_STEWARDS = 20
-"""Only so many of a study's newest stewards are asked for: the others ended before these came."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,8 @@ class Overview:
         Number of tasks that a scheduler has.
     steward, probe
         Who goes on with it, and what a probe said, if there is one.
+    elsewhere
+        Tasks that another machine has which cannot be asked from here, by its name.
     idle
         Whether no job of the study is left, no steward either: what waits, waits for the next ``orch submit``.
     damaged
@@ -75,6 +75,7 @@ class Overview:
     tasks: int = 0
     steward: Steward | None = None
     probe: Probe | None = None
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
     idle: bool = True
     damaged: Sequence[str] = ()
     unreachable: str | None = None
@@ -107,7 +108,12 @@ class Overview:
 
 
 def observe(
-    study: Study, clusters: Clusters | None = None, *, by: Sequence[str] = (), details: bool = True
+    study: Study,
+    clusters: Clusters | None = None,
+    *,
+    by: Sequence[str] = (),
+    details: bool = True,
+    watch: HeartbeatWatch | None = None,
 ) -> Overview:
     """Look at a study: read the chain and the journals, and ask each scheduler once.
 
@@ -121,6 +127,8 @@ def observe(
         Axes or parameters to break down by; by default every axis of few values but the seed.
     details
         Whether axes and failures are wanted.
+    watch
+        Looks at the heartbeats of machines that cannot be asked, for whoever looks again and again.
 
     Raises
     ------
@@ -132,6 +140,14 @@ def observe(
         raise UserError(f"nothing was submitted in study {study.name!r} yet: use `orch submit` with its grid")
     history = study.history()
     alive, jobs, unreachable = living(study, history, clusters)
+    others = elsewhere(study, history, jobs) if jobs else {}
+    if watch is not None:
+        pulses = watch.look({process: other.tasks for process, other in others.items()})
+        silent = [other for process, other in others.items() if pulses[process] == "still"]
+        others = {process: other for process, other in others.items() if pulses[process] != "still"}
+        for other in silent:
+            jobs |= dict.fromkeys(other.jobs, "gone")
+        alive = study.alive(history, jobs)
     info, points = generation.info, generation.points
     retries = int(info["resources"].get("retries", 2))
     runs = generation.runs
@@ -173,10 +189,18 @@ def observe(
         tasks=len(alive),
         steward=find_steward(study, jobs, sorted(alive)) if jobs else None,
         probe=find_probe(study, history),
+        elsewhere=_by_host(others.values(), alive),
         idle=not alive and not unreachable and all(state == "gone" for state in jobs.values()),
         damaged=tuple(map(str, history.damaged)),
         unreachable=unreachable,
     )
+
+
+def _by_host(others: Iterable[Elsewhere], alive: Container[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for other in others:
+        counts[other.host] += sum(task in alive for task in other.tasks)
+    return +counts
 
 
 def living(
