@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.liveness import Clusters, Elsewhere, ask, elsewhere, unfinished_jobs
+from orchestrator.liveness import MOST_STEWARDS, Clusters, Elsewhere, ask, elsewhere, unfinished_jobs
 from orchestrator.states import RUN_STATES, JobState, RunState
 from orchestrator.study.history import History
 from orchestrator.study.study import Study
