@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +44,7 @@ class Look:
     living: frozenset[str]
 
 
-def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
+def look(study: Study, clusters: Clusters) -> Look:
     """Read a study, and ask each of its schedulers once about jobs and stewards that may not have ended.
 
     Parameters
@@ -53,8 +53,6 @@ def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
         The study.
     clusters
         Finds a cluster by name.
-    still
-        Tasks whose heartbeat was seen to stand still (:class:`orchestrator.study.watch.HeartbeatWatch`).
 
     Raises
     ------
@@ -69,13 +67,13 @@ def look(study: Study, clusters: Clusters, still: Container[str] = ()) -> Look:
     jobs = unfinished_jobs(study, history)
     # Without a job nobody needs a steward, nor to know of one.
     states = ask([*jobs, *list(study.stewards().values())[-MOST_STEWARDS:]] if jobs else [], clusters)
-    return Look(history, states, frozenset(study.alive(history, states, still)))
+    return Look(history, states, frozenset(study.alive(history, states)))
 
 
-def alive(study: Study, history: History, clusters: Clusters, still: Container[str] = ()) -> set[str]:
+def alive(study: Study, history: History, clusters: Clusters) -> set[str]:
     """Return the names of the tasks that a scheduler still has: one query per cluster that has unfinished jobs."""
     states = ask(unfinished_jobs(study, history), clusters)
-    return study.alive(history, states, still)
+    return study.alive(history, states)
 
 
 def ask(jobs: Iterable[Job], clusters: Clusters) -> dict[str, JobState]:
@@ -114,7 +112,7 @@ def busy(history: History) -> set[str]:
 
 
 class Elsewhere(NamedTuple):
-    """What a process of another machine has in hand: that machine, its jobs by id, and its tasks that have not ended."""
+    """What a process of another machine has in hand: that machine, its jobs by id, its tasks that have not ended."""
 
     host: str
     jobs: frozenset[str]

@@ -114,19 +114,66 @@ def hand_over(
     from orchestrator.view.steward import find_probe, probe_line
 
     seen = [first] if first is not None else []
+    silent = silent_elsewhere(study)
 
     def confirm(planned: Plan) -> bool:
         if not seen:
             seen.append(ask(study.name, study, wanted, cluster, request, planned, yes=yes, quiet=quiet))
         return True
 
-    result = submit(study, wanted, cluster, request, confirm=confirm)
+    result = submit(study, wanted, cluster, request, confirm=confirm, gone=silent)
     if not quiet:
         if not seen and (standing := find_probe(study, study.history())) is not None:
             common.note(probe_line(study.name, standing))
         tell(study, result)
     complain(result)
     return Done(result, seen[0] if seen else None)
+
+
+def silent_elsewhere(study: Study) -> frozenset[str]:
+    """Return the tasks of machines that cannot be asked from here and whose heartbeats stand still.
+
+    It takes minutes to say so of a machine that is dead, and a few seconds to see that one lives.
+    """
+    import socket
+    import time
+
+    here = socket.gethostname()
+    local = {entry.n for entry in study.chain() if entry.scheduler == "local"}
+    if not any(job.n in local and (job.host or job.job_id.partition(":")[0]) != here for job in study.jobs()):
+        return frozenset()  # nearly always
+    from orchestrator.clusters import clusters_of
+    from orchestrator.liveness import elsewhere, look
+    from orchestrator.study.watch import HeartbeatWatch
+    from orchestrator.view.table import duration
+    from orchestrator.worker.heartbeat import INTERVAL
+
+    seen = look(study, clusters_of(study))
+    others = {process: other for process, other in elsewhere(study, seen.history, seen.states).items() if other.tasks}
+    watch, told, silent = HeartbeatWatch(study, INTERVAL), False, frozenset[str]()
+    while others:
+        pulses = watch.look({process: other.tasks for process, other in others.items()})
+        for process, pulse in pulses.items():
+            if pulse == "unsure":
+                continue
+            other = others.pop(process)
+            count = f"{len(other.tasks)} task{'s' * (len(other.tasks) != 1)}"
+            if pulse == "beats":
+                common.note(f"{other.host} is at work on {count}")
+            else:
+                common.note(f"{other.host} gave no sign of life for {duration(watch.patience)}: {count} taken over")
+                silent |= other.tasks
+        if not others:
+            break
+        if not told:
+            told = True
+            hosts = ", ".join(sorted({other.host for other in others.values()}))
+            common.note(
+                f"{hosts} has tasks of study {study.name!r} in hand and cannot be asked from here: watching their "
+                f"heartbeats, for {duration(watch.patience)} at most; Ctrl-C leaves everything as it is"
+            )
+        time.sleep(min(INTERVAL, watch.patience / 10))
+    return silent
 
 
 def ask(

@@ -43,11 +43,14 @@ def follow(study: Study, interval: float | None) -> Overview:
     interval
         Seconds between two looks; by default as many as its scheduler likes.
     """
+    from orchestrator.study.watch import HeartbeatWatch
     from orchestrator.view import live, table
     from orchestrator.view.overview import observe
+    from orchestrator.worker.heartbeat import INTERVAL
 
+    watch = HeartbeatWatch(study, INTERVAL)
     return live.follow(
-        lambda: observe(study),
+        lambda: observe(study, watch=watch),
         table.console(stderr=True),
         interval=interval or common.patience(study),
         # Where no job is left, nobody but the next `orch submit` moves what still waits.

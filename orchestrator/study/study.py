@@ -213,7 +213,7 @@ class Study:
                 jobs.append(Job(n, array, entry.cluster, job_id))
         return sorted(jobs, key=lambda job: (job.n, job.array, job.job_id))
 
-    def alive(self, history: History, states: Mapping[str, JobState], still: Container[str] = ()) -> set[str]:
+    def alive(self, history: History, states: Mapping[str, JobState]) -> set[str]:
         """Return the names of the tasks that a scheduler still has.
 
         Parameters
@@ -223,8 +223,6 @@ class Study:
         states
             The answer of ``Cluster.poll`` for :meth:`jobs`: a state by ``job_id``, or by ``Job.element`` where single
             elements are known. What is not named there is ``unknown``, and that is not death.
-        still
-            Tasks whose heartbeat was seen to stand still: where the scheduler does not know either, they are gone.
         """
         names: set[str] = set()
         for job in self.jobs():
@@ -235,8 +233,7 @@ class Study:
             whole = states.get(job.job_id, "unknown")
             for index, spec in enumerate(entry.tasks[start:stop]):
                 state = states.get(job.element(index // entry.per_job), whole)
-                gone = state == "gone" or (state == "unknown" and spec.name in still)
-                if not gone and spec.name not in history.ended:
+                if state != "gone" and spec.name not in history.ended:
                     names.add(spec.name)
         return names
 

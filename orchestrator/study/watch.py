@@ -1,21 +1,37 @@
-"""Watching heartbeats: for clusters that cannot be asked, the only sign of death there is."""
+"""Watching heartbeats: for machines that cannot be asked, the only sign of death there is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Literal, NamedTuple
 
+from orchestrator.study import atomic
 from orchestrator.study.study import Study
 
-PATIENCE = 3.0
+PATIENCE: Final = 3.0
 """How many (heartbeat interval + :data:`SLACK`) a counter must stand still."""
 
-SLACK = 60.0
+SLACK: Final = 60.0
 """Seconds that a file system may take to show a write to other machines."""
+
+Pulse = Literal["beats", "unsure", "still"]
+"""A counter was seen to move; it did not move yet; it stood still for so long that nobody lives there."""
+
+
+class _Seen(NamedTuple):
+    """Counters as they were last seen to change, when that was, and whether they ever did."""
+
+    beats: Mapping[str, tuple[int, int] | None]
+    since: float
+    moved: bool
 
 
 class HeartbeatWatch:
     """Sees heartbeats stand still, by the observer's own monotonic clock; wall clocks are never compared.
+
+    Tasks are watched together, as they were handed over: a process that looks after many tasks begins one when another
+    has ended, and is dead when none of them moves.
 
     Parameters
     ----------
@@ -25,26 +41,32 @@ class HeartbeatWatch:
         Seconds between two beats.
     clock
         Seconds that never go back.
+
+    Attributes
+    ----------
+    patience
+        Seconds for which nothing may have moved.
     """
 
     def __init__(self, study: Study, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._study, self._clock = study, clock
-        self._patience = PATIENCE * (interval + SLACK)
-        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self.patience = PATIENCE * (interval + SLACK)
+        self._seen: dict[str, _Seen] = {}
 
-    def still(self, tasks: Iterable[str]) -> set[str]:
-        """Look at tasks' heartbeats, and return those whose counter has not moved for too long.
+    def look(self, groups: Mapping[str, Collection[str]]) -> dict[str, Pulse]:
+        """Look at the heartbeats of groups of tasks, and say of each group how it stands.
 
-        A task that never began has no heartbeat, and is not among them.
+        A task that never began has no heartbeat; that it begins is a sign of life.
         """
-        standing: set[str] = set()
-        for task in tasks:
-            beat = self._study.heartbeat(task)
-            if beat is None:
-                continue
-            before = self._seen.get(task)
-            if before is None or before[0] != beat:
-                self._seen[task] = (beat, self._clock())
-            elif self._clock() - before[1] >= self._patience:
-                standing.add(task)
-        return standing
+        begun = frozenset(atomic.names(self._study.path / "tasks"))
+        found: dict[str, Pulse] = {}
+        for name, tasks in groups.items():
+            beats = {task: self._study.heartbeat(task) if task in begun else None for task in tasks}
+            before, now = self._seen.get(name), self._clock()
+            if before is None:
+                self._seen[name] = before = _Seen(beats, now, moved=False)
+            elif any(beats[task] != before.beats.get(task, beats[task]) for task in tasks):
+                self._seen[name] = before = _Seen(beats, now, moved=True)
+            still = now - before.since >= self.patience
+            found[name] = "still" if still else "beats" if before.moved else "unsure"
+        return found

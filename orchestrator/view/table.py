@@ -206,6 +206,11 @@ def advice(overview: Overview) -> list[str]:
         said.append(probe_line(overview.study, overview.probe))
     if left and overview.idle and (overview.probe is None or overview.probe.state != "failed"):
         said.append(f"{number(left)} run{'s wait' if left != 1 else ' waits'} for your next `orch submit`")
+    for host, count in overview.elsewhere.items():
+        said.append(
+            f"{number(count)} task{'s are' if count != 1 else ' is'} in the hands of {host}, which cannot be asked "
+            "from here; if it is gone, `orch submit` here watches their heartbeats and takes them over"
+        )
     if overview.damaged:
         count = len(overview.damaged)
         said.append(f"{count} damaged record{'s' * (count != 1)} skipped, the first: {overview.damaged[0]}")

@@ -381,15 +381,27 @@ def test_a_heartbeat_that_stands_still(study):
     time = [0.0]
     watch = HeartbeatWatch(study, interval=10, clock=lambda: time[0])
     work, _ = start(study, "1-0"), start(study, "1-1")
-    assert watch.still(["1-0", "1-1"]) == set()
+    groups = {"a": ["1-0"], "b": ["1-1"], "both": ["1-0", "1-1"]}
+    assert set(watch.look(groups).values()) == {"unsure"}
     time[0] = 209
     work.beat()
-    assert watch.still(["1-0", "1-1"]) == set()
+    assert watch.look(groups) == {"a": "beats", "b": "unsure", "both": "beats"}
     time[0] = 211
-    assert watch.still(["1-0", "1-1"]) == {"1-1"}
-    history = study.history()
-    assert study.alive(history, {"j1": "running"}, {"1-1"}) == {"1-0", "1-1"}  # the scheduler knows better
-    assert study.alive(history, {"j1": "unknown"}, {"1-1"}) == {"1-0"}
+    assert watch.look(groups) == {"a": "beats", "b": "still", "both": "beats"}
+    time[0] = 420
+    assert set(watch.look(groups).values()) == {"still"}
+    start(study, "1-1")  # a new incarnation is a sign of life
+    assert watch.look(groups) == {"a": "still", "b": "beats", "both": "beats"}
+
+
+def test_what_never_began_is_watched_as_well(study):
+    enter(study, [0], [1])
+    time = [0.0]
+    watch = HeartbeatWatch(study, interval=10, clock=lambda: time[0])
+    assert watch.look({"a": ["1-0", "1-1"]}) == {"a": "unsure"}
+    time[0] = 209
+    start(study, "1-1")
+    assert watch.look({"a": ["1-0", "1-1"]}) == {"a": "beats"}
 
 
 def test_a_damaged_entry_is_named_and_its_number_stays_taken(study):
