@@ -18,6 +18,7 @@ import numpy.typing as npt
 from export import arrow, intervals
 from export.attempts import Int64
 from export.describe import Dictionary
+from export.intervals import Sample
 from export.scalars import Chunk
 from orchestrator.errors import UserError, nearest
 
@@ -277,16 +278,12 @@ def summarise(by: Sequence[Dictionary], run: Int64, finished: Bool, verdicts: Ve
     changes = np.any(np.diff(keys, axis=1), axis=0)
     order = order[np.append(True, changes)] if len(points) else order  # each run once per group
     keys = np.stack(codes)[:, order] if codes else np.zeros((1, len(order)), np.int64)
-    edges = np.flatnonzero(np.append(True, np.any(np.diff(keys, axis=1), axis=0))) if len(order) else order
-    groups = [run[members] for members in np.split(order, edges[1:])] if len(order) else []
-    heads = order[edges]
-    rows = [_statistics(members, finished, verdicts) for members in groups]
+    opens = np.append(True, np.any(np.diff(keys, axis=1), axis=0))[: len(order)]
+    heads, members, group = order[opens], run[order], np.cumsum(opens) - 1
     table = {column.name: column.at(heads) for column in by}
-    for name in ("runs", "n", "solved"):
-        table[name] = arrow.numbers(np.array([row[name] for row in rows], np.int64))
-    for name in (name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)):
-        numbers = np.array([row[name] for row in rows], np.float64)
-        table[name] = arrow.numbers(numbers, ~np.isnan(numbers))
+    for name, numbers in _statistics(members, group, len(heads), finished, verdicts).items():
+        counted = numbers.dtype.kind == "i"
+        table[name] = arrow.numbers(numbers.astype(np.int64)) if counted else arrow.numbers(numbers, ~np.isnan(numbers))
     return pa.Table.from_arrays(list(table.values()), names=list(table))
 
 
@@ -297,28 +294,30 @@ def _names(quantity: str) -> list[str]:
     return [*kinds, f"{quantity}_median", f"{quantity}_max"]
 
 
-def _statistics(members: Int64, finished: Bool, verdicts: Verdicts) -> dict[str, float]:
-    done = members[finished[members]]
-    solved = done[verdicts.solved[done]]
-    steps = verdicts.solved_at[solved].astype(np.float64)
-    errors = verdicts.sparsity[solved]
-    errors = errors[~np.isnan(errors)]
-    numbers: list[float] = [
-        *intervals.wilson(len(solved), len(done)),
+def _statistics(
+    members: Int64, group: Int64, groups: int, finished: Bool, verdicts: Verdicts
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of the summary: arrays of (groups,)."""
+    done = finished[members]
+    solved = done & verdicts.solved[members].astype(bool)
+    runs, n, successes = (np.bincount(group[which], minlength=groups) for which in (slice(None), done, solved))
+    errors = verdicts.sparsity[members]
+    steps = Sample.of(group[solved], verdicts.solved_at[members[solved]].astype(np.float64), groups)
+    known = solved & ~np.isnan(errors)
+    sparsity = Sample.of(group[known], errors[known], groups)
+    numbers = [
+        *intervals.wilson(successes, n),
         *intervals.student(steps),
         *intervals.published_steps(steps),
-        *_middle_and_most(steps),
-        *intervals.student(errors),
-        *intervals.published_sparsity(errors),
-        *_middle_and_most(errors),
+        steps.median(),
+        steps.largest(),
+        *intervals.student(sparsity),
+        *intervals.published_sparsity(sparsity),
+        sparsity.median(),
+        sparsity.largest(),
     ]
     names = [name for quantity in ("success", "solved_at", "sparsity") for name in _names(quantity)]
-    row: dict[str, float] = {"runs": len(members), "n": len(done), "solved": len(solved)}
-    return row | dict(zip(names, map(float, numbers), strict=True))
-
-
-def _middle_and_most(values: Float64) -> tuple[float, float]:
-    return (float(np.median(values)), float(np.max(values))) if len(values) else (np.nan, np.nan)
+    return {"runs": runs, "n": n, "solved": successes} | dict(zip(names, numbers, strict=True))
 
 
 def _first(run: Int64, wanted: Bool, otherwise: Int64, runs: int) -> Int64:

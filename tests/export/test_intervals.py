@@ -2,11 +2,24 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from export import intervals
+from export.intervals import Estimate, Sample
+
+
+def student(values: np.ndarray, *ends: float) -> Estimate:
+    return Estimate(*(float(part[0]) for part in intervals.student(Sample.one(values), *ends)))
+
+
+def published_steps(values: np.ndarray) -> Estimate:
+    return Estimate(*(float(part[0]) for part in intervals.published_steps(Sample.one(values))))
+
+
+def published_sparsity(values: np.ndarray) -> Estimate:
+    return Estimate(*(float(part[0]) for part in intervals.published_sparsity(Sample.one(values))))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +49,7 @@ def test_no_runs_have_no_rate() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
 def test_student_is_scipys(values: list[float]) -> None:
-    estimate = intervals.student(np.array(values))
+    estimate = student(np.array(values))
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     assert estimate.value == pytest.approx(float(np.mean(values)))
     if spread > 1e-6:
@@ -45,10 +58,10 @@ def test_student_is_scipys(values: list[float]) -> None:
 
 
 def test_one_value_has_no_interval_and_none_no_mean() -> None:
-    assert intervals.student(np.array([3.0]))[:1] == (3.0,)
-    assert all(map(math.isnan, intervals.student(np.array([3.0]))[1:]))
-    assert all(map(math.isnan, intervals.student(np.array([]))))
-    for fit in (intervals.published_steps, intervals.published_sparsity):
+    assert student(np.array([3.0]))[:1] == (3.0,)
+    assert all(map(math.isnan, student(np.array([3.0]))[1:]))
+    assert all(map(math.isnan, student(np.array([]))))
+    for fit in (published_steps, published_sparsity):
         assert all(map(math.isnan, fit(np.array([]))))
         assert fit(np.array([0.25])).value == 0.25
 
@@ -65,7 +78,7 @@ def test_published_steps_are_the_conditional_likelihoods(seed: int) -> None:
     best = optimize.minimize_scalar(
         gamma_loss, bounds=(mean / 5, mean * 5), args=(values, variance), method="bounded", options={"xatol": 1e-4}
     )
-    estimate = intervals.published_steps(values)
+    estimate = published_steps(values)
     assert estimate.value == pytest.approx(best.x, rel=1e-5)
     level = best.fun + stats.chi2.ppf(0.95, 1) / 2
     for end in estimate[1:]:
@@ -75,7 +88,7 @@ def test_published_steps_are_the_conditional_likelihoods(seed: int) -> None:
 
 @pytest.mark.parametrize("values", [[1000.0, 1000.0, 1000.0], [0.0, 1000.0, 2000.0]])
 def test_published_steps_fall_back_to_the_mean(values: list[float]) -> None:
-    assert intervals.published_steps(np.array(values)) == intervals.student(np.array(values))
+    assert published_steps(np.array(values)) == student(np.array(values))
 
 
 def beta_loss(parameters: tuple[float, float], x: np.ndarray) -> float:
@@ -90,7 +103,7 @@ def test_published_sparsity_is_the_profile_likelihoods(seed: int, scale: float) 
     best = optimize.minimize(
         beta_loss, start, args=(x,), method="Nelder-Mead", options={"xatol": 1e-12, "fatol": 1e-10, "maxiter": 4000}
     )
-    estimate = intervals.published_sparsity(x)
+    estimate = published_sparsity(x)
     assert estimate.value == pytest.approx(best.x[0], rel=1e-4)
     assert estimate.value == pytest.approx(np.mean(x) / 2, rel=0.2), "half of the mean"
     for end in estimate[1:]:
@@ -103,8 +116,33 @@ def test_published_sparsity_is_the_profile_likelihoods(seed: int, scale: float) 
 def test_published_sparsity_falls_back_unhalved() -> None:
     """Errors around 1e-7 are what solved runs of clamped modules have."""
     tiny = np.random.default_rng(0).uniform(1e-7, 3e-7, 25)
-    assert intervals.published_sparsity(tiny) == intervals.student(tiny, 0.0, 0.5)
+    assert published_sparsity(tiny) == student(tiny, 0.0, 0.5)
     wide = np.array([1e-9, 2e-9, 6e-5])
-    assert intervals.published_sparsity(wide).lower == 0.0
+    assert published_sparsity(wide).lower == 0.0
     above = np.array([0.53, 0.6, 0.55])
-    assert intervals.published_sparsity(above) == pytest.approx((0.5, 0.5, 0.5))
+    assert published_sparsity(above) == pytest.approx((0.5, 0.5, 0.5))
+
+
+GROUPS = st.lists(
+    st.lists(st.sampled_from([0.0, 1e-9, 1e-7, 1e-3, 0.1, 0.2, 0.49, 0.5, 1000.0, 3000.0]), max_size=12), max_size=6
+)
+
+
+@settings(deadline=None, max_examples=5)
+@given(GROUPS)
+def test_groups_side_by_side_are_as_each_alone(groups: list[list[float]]) -> None:
+    group = np.repeat(np.arange(len(groups)), [len(values) for values in groups])
+    values = np.array([value for values in groups for value in values], float)
+    order = np.random.default_rng(len(values)).permutation(len(values))
+    sample = Sample.of(group[order], values[order], len(groups))
+    for together, alone in (
+        (intervals.student(sample), student), (intervals.published_steps(sample), published_steps),
+        (intervals.published_sparsity(sample), published_sparsity),
+    ):  # fmt: skip
+        for i, mine in enumerate(groups):
+            expected = alone(np.array(mine, float))
+            np.testing.assert_allclose([part[i] for part in together], expected, rtol=1e-6, atol=1e-12)
+    for i, mine in enumerate(groups):
+        if mine:
+            assert sample.median()[i] == np.median(mine)
+            assert sample.largest()[i] == max(mine)
