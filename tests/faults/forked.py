@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -115,10 +116,17 @@ def copy(study: Study, folder: Path) -> Study:
     return Study(path)
 
 
-def train(study: Study, task: str, job: str = "job1_0", fault: Calls | None = None) -> Ended:
-    """Run a worker in a child, which writes a checkpoint whenever it may."""
+def train(
+    study: Study,
+    task: str,
+    job: str = "job1_0",
+    fault: Calls | None = None,
+    before: Callable[[], object] = lambda: None,
+) -> Ended:
+    """Run a worker in a child, which writes a checkpoint whenever it may; ``before`` that, do something there."""
 
     def work() -> int:
+        before()
         recorder.CHECKPOINT_SHARE = 1e9  # type: ignore[misc]
         entry = study.submission(int(task.partition("-")[0]))
         code.installed_packages = lambda: {"python": "3"}
