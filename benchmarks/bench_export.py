@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="+", default=["decode", "whole", "again"], choices=["decode", "whole", "again"]
     )
+    parser.add_argument("--without", nargs="+", default=[], metavar="READER", help="readers to leave out of decoding")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--slow-repeats", type=int, default=2, help="of EventAccumulator and tbparse")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the corpora's size, to try it out")
@@ -50,7 +51,12 @@ def main() -> None:
     folders = {name: event_corpora.make(options.folder, name, options.scale) for name in options.corpora}
     there = [name for name, module in NEEDS.items() if importlib.util.find_spec(module)]
     if "decode" in options.parts:
-        decode(folders, [*OURS, *there], options.repeats, options.slow_repeats)
+        decode(
+            folders,
+            [*OURS, *(name for name in there if name not in options.without)],
+            options.repeats,
+            options.slow_repeats,
+        )
     if "whole" in options.parts:
         chosen = {name: folder for name, folder in folders.items() if name in ("grid", "small")}
         whole(chosen, there, options.repeats, options.slow_repeats)

@@ -133,8 +133,8 @@ class Decoder:
         self, buffer: Bytes, starts: Int64, lengths: Int64
     ) -> tuple[list[tuple[tuple[int, int], Int64]], list[Int64]]:
         """Group records by the size of their payload and of their step, and return those that are decoded alone."""
-        if not len(starts):
-            return [], []
+        if len(starts) < FEW:
+            return [], [np.arange(len(starts))]
         head = _windows(buffer, 24)[starts]
         words = head.view("<u8")
         rest = words[:, 1] >> np.uint64(16) | words[:, 2] << np.uint64(48)

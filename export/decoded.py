@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,9 @@ def merged(one: Decoded, other: Decoded) -> Decoded:
     """Put what was decoded in two ways into the order in which it stands in the buffer."""
     assert one.origin is not None
     assert other.origin is not None
+    if not len(other.step):
+        marks = [(piece, int(np.searchsorted(one.origin, start)), step, start) for piece, _, step, start in other.marks]
+        return replace(one, records=one.records + other.records, marks=marks, damage=other.damage)
     origin = np.concatenate([one.origin, other.origin])
     order = np.argsort(origin, kind="stable")
     origin = origin[order]

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 struct state {
     /* rows */
@@ -164,6 +164,10 @@ static int event(struct state *s, const uint8_t *begin, int64_t size, int64_t or
     if (*at == 0x10) {
         at = varint(at + 1, end, &step);
         if (!at || at >= end) return 0;
+    }
+    if (*at == 0x1A) { /* the file's version: nothing to read */
+        at = varint(at + 1, end, &length);
+        return at && length == (uint64_t)(end - at);
     }
     if (*at != 0x2A) return 0;
     at = varint(at + 1, end, &length);

@@ -26,7 +26,7 @@ MODULE = "export._kernel"
 VARIABLE = "ORCH_KERNEL"
 """Environment variable: 0 for none, ``plain`` for the checksum that every processor has."""
 
-VERSION = 1
+VERSION = 2
 """Of the interface; what was built from another one is not used."""
 
 TAGS = 1 << 16
