@@ -97,7 +97,7 @@ def _pool() -> Any:
             if field in chosen:
                 item.oneof_index = 0
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file) if hasattr(pool, "Add") else pool.AddSerializedFile(file.SerializeToString())
+    pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
