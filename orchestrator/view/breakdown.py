@@ -1,12 +1,12 @@
-"""A study's runs by the values of an axis, and those that failed by what befell them."""
+"""A study's runs by the values of an axis, and why one of them stands where it stands."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator import identity, policy
+from orchestrator import policy
 from orchestrator.errors import UserError, nearest
 from orchestrator.points import Column, Missing, Points, Value
 from orchestrator.states import RUN_STATES, RunState
@@ -22,34 +22,6 @@ class Axis:
 
     name: str
     values: Mapping[str, Mapping[RunState, int]]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Runs that failed alike.
-
-    Parameters
-    ----------
-    kind
-        The class of the failure.
-    message
-        What the first of them said.
-    runs
-        How many.
-    example
-        Id of the first of them, in grid order.
-    shared
-        Labels that all of them have and not every run of the study does: where to look for the cause.
-    advice
-        What to do about it.
-    """
-
-    kind: str
-    message: str
-    runs: int
-    example: str
-    shared: Mapping[str, str]
-    advice: str
 
 
 def column_values(points: Points, column: Column) -> Iterable[Value]:
@@ -99,40 +71,6 @@ def axes(
 
 def _text(value: object) -> str:
     return "-" if isinstance(value, Missing) else str(value)
-
-
-def failures(
-    points: Points,
-    runs: Sequence[bytes],
-    states: Mapping[bytes, RunState],
-    records: Mapping[bytes, RunRecord],
-    retries: int,
-) -> tuple[Failure, ...]:
-    """Group the runs that failed by what befell them, the most frequent first."""
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    seen: set[bytes] = set()
-    for position, run in enumerate(runs):
-        if states[run] == "failed" and run not in seen:
-            seen.add(run)
-            record = records[run]
-            groups[record.failure or "lost", record.signature or record.message].append(position)
-    whole = {name: set(map(str, column.values)) for name, column in points.labels.items()}
-    found = []
-    for (kind, _), positions in groups.items():
-        record = records[runs[positions[0]]]
-        labels = [points.label(position) for position in positions]
-        shared = {
-            name: text
-            for name, text in labels[0].items()
-            if len(whole[name]) > 1 and len(positions) > 1 and all(label.get(name) == text for label in labels)
-        }
-        example = identity.to_text(runs[positions[0]])
-        found.append(
-            Failure(
-                kind, record.message, len(positions), example, shared, reason(record, retries).removeprefix(f"{kind}: ")
-            )
-        )
-    return tuple(sorted(found, key=lambda failure: -failure.runs))
 
 
 def reason(record: RunRecord, retries: int) -> str:

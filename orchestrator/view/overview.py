@@ -13,10 +13,11 @@ from orchestrator.states import RUN_STATES, JobState, RunState
 from orchestrator.study.history import History
 from orchestrator.study.study import Study
 from orchestrator.study.watch import HeartbeatWatch
-from orchestrator.view import breakdown
-from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view import breakdown, triage
+from orchestrator.view.breakdown import Axis
 from orchestrator.view.progress import iterations
 from orchestrator.view.steward import Probe, Steward, find_probe, find_steward
+from orchestrator.view.triage import Failure
 
 SCHEMA = 1
 """Version of :meth:`Overview.to_json`; raised when a field changes its meaning or goes."""
@@ -185,7 +186,7 @@ def observe(
         iterations=made,
         iterations_total=total,
         axes=breakdown.axes(points, runs, states, by) if details else (),
-        failures=breakdown.failures(points, runs, states, records, retries) if details else (),
+        failures=triage.failures(study, points, runs, states, records, retries) if details else (),
         tasks=len(alive),
         steward=find_steward(study, jobs, sorted(alive)) if jobs else None,
         probe=find_probe(study, history),

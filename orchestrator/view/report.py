@@ -10,8 +10,9 @@ from html import escape
 from pathlib import Path
 
 from orchestrator.states import RUN_STATES
-from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view.breakdown import Axis
 from orchestrator.view.overview import Overview
+from orchestrator.view.triage import Failure, where
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 """Forms of a figure that a browser shows, the best first."""
@@ -92,12 +93,11 @@ def _failures(failures: Sequence[Failure]) -> str:
         return ""
     parts = []
     for failure in failures:
-        shared = ", ".join(f"{name}={text}" for name, text in failure.shared.items())
-        where = f"all with {shared}; " if shared else ""
+        said = [where(failure), f"e.g. {failure.example}", failure.advice]
         parts.append(
             f"<p><b>{failure.runs:,} × {escape(failure.kind)}</b> "
-            f"<span class=dim>{escape(where)}e.g. {failure.example}; {escape(failure.advice)}</span></p>"
-            f"<pre>{escape(failure.message)}</pre>"
+            f"<span class=dim>{escape('; '.join(filter(None, said)))}: <code>{escape(failure.retry)}</code></span></p>"
+            f"<pre>{escape(failure.traceback.strip() or failure.message)}</pre>"
         )
     return "<h2>Failures by cause</h2>" + "".join(parts)
 

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.states import RUN_STATES, RunState
-from orchestrator.view.breakdown import Axis, Failure
+from orchestrator.view.breakdown import Axis
 from orchestrator.view.overview import Overview
 from orchestrator.view.steward import Steward, probe_line
+from orchestrator.view.triage import Failure, where
 
 STYLES: Mapping[str, str] = {
     "done": "green",
@@ -153,16 +154,25 @@ def axis_table(axis: Axis) -> Table:
     return table([axis.name, "runs", *states], rows, right=range(1, len(states) + 2))
 
 
-def failure_lines(failure: Failure) -> Text:
-    """Return what befell a group of runs, on two lines."""
+def failure_lines(failure: Failure, *, quote: int = 0) -> Text:
+    """Return what befell a group of runs, on three lines; and the last lines of what one of them said, so many."""
     text = Text()
     text.append(f"{number(failure.runs)} × {failure.kind}", style=STYLES["failed"])
     message = failure.message.strip().splitlines()
     if message:
         text.append(f": {message[-1]}")
-    where = ", ".join(f"{name}={value}" for name, value in failure.shared.items())
-    text.append(f"\n  {f'all with {where}; ' if where else ''}e.g. {failure.example}; {failure.advice}", style="dim")
+    for line in _last_frames(failure.traceback, quote):
+        text.append(f"\n  {line}", style="dim")
+    said = [where(failure), f"e.g. {failure.example}", failure.advice]
+    text.append(f"\n  {'; '.join(filter(None, said))}", style="dim")
+    text.append(f"\n  `{failure.retry}` tries {'these' if failure.runs > 1 else 'it'} again", style="dim")
     return text
+
+
+def _last_frames(traceback: str, most: int) -> list[str]:
+    """Return the end of a traceback, without the message, which is said already."""
+    lines = [line for line in traceback.splitlines() if line.startswith("  ")]
+    return lines[-most:] if most else []
 
 
 def print_overview(out: Console, overview: Overview, *, axes: bool = False) -> None:
@@ -184,7 +194,7 @@ def print_overview(out: Console, overview: Overview, *, axes: bool = False) -> N
     if overview.failures:
         out.print()
         for failure in overview.failures[:5]:
-            out.print(failure_lines(failure))
+            out.print(failure_lines(failure, quote=4))
         if len(overview.failures) > 5:
             out.print(f"… and {len(overview.failures) - 5} more causes", style="dim")
     for line in advice(overview):

@@ -117,10 +117,25 @@ def sentence(kind: FailureClass, message: str) -> Failure:
     return Failure(kind, message[:MESSAGE_LENGTH], normalise(message))
 
 
+_DIFFERING: Final = (
+    (re.compile(r"(?<![\w/.…])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[\w.@+~=#-]+[/\\])*([\w.@+~=#-]+)"), r"…/\1"),  # paths
+    (re.compile(r"\b(?=[a-z2-7]*\d)[a-z2-7]{16}\b"), "#"),  # ids of runs
+    (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "#"),  # UUIDs
+    (re.compile(r"\b(?=[0-9a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b"), "#"),  # hashes
+    (re.compile(r"0x[0-9a-fA-F]+"), "#"),
+    # Numbers; but those of a signal, a status or an error say what it was.
+    (re.compile(r"(?<!signal )(?<!status )(?<!Errno )(?<![\d.])\d+(?:\.\d+)*(?:[eE][-+]?\d+)?"), "#"),
+    (re.compile(r"#(?:, ?#)+"), "#, …"),  # however many there were
+    (re.compile(r"\s+"), " "),
+)
+"""What differs between two runs that fail for the same reason, and what stands for it."""
+
+
 def normalise(text: str) -> str:
-    """Leave out what differs between two runs that fail for the same reason: addresses, numbers, ends of long text."""
-    text = re.sub(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", text)
-    return re.sub(r"\s+", " ", text).strip()[:200]
+    """Leave out what differs between two runs that fail for the same reason: numbers, paths, ids, ends of long text."""
+    for pattern, stands in _DIFFERING:
+        text = pattern.sub(stands, text)
+    return text.strip()[:200].rstrip()
 
 
 def unfinished(lanes: Iterable[int]) -> Failure:
