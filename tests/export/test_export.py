@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from pyarrow import parquet
@@ -345,25 +344,6 @@ def test_pandas_is_not_imported(logs: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
-
-
-def test_texts_and_hparams_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tensorboard = pytest.importorskip("torch.utils.tensorboard")
-    with tensorboard.SummaryWriter(str(tmp_path / "logs" / "a")) as writer:
-        writer.add_scalar("loss", 0.5, 1)
-        writer.add_text("note", 'größe, "x"\nline', 3)
-        writer.add_hparams({"lr": 0.1, "layer": "nmru", "flag": True}, {"metric": 1.0}, run_name="h")
-        writer.add_histogram("weights", np.arange(10.0), 3)
-    words = ["export", "--logdir", str(tmp_path / "logs"), "-o", str(tmp_path / "out"), "--text", "--hparams"]
-    assert main(words) == 0
-    text = table(tmp_path / "out", "text.csv")
-    assert text.to_dict("records")[0] | {"wall_time": 0} == {
-        "run": "a", "tag": "note/text_summary", "step": 3, "wall_time": 0, "text": "größe, \"x\"\nline",
-    }  # fmt: skip
-    hparams = table(tmp_path / "out", "hparams.csv").to_dict("records")
-    assert hparams == [{"run": "a/h", "param.flag": True, "param.layer": "nmru", "param.lr": 0.1}]
-    assert sorted(table(tmp_path / "out")["tag"].unique()) == ["loss", "metric"]
-    assert "hparams.csv" in capsys.readouterr().out
 
 
 def test_progress_is_told(logs: Path, tmp_path: Path) -> None:
