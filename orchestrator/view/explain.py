@@ -19,6 +19,8 @@ from orchestrator.study.study import Study
 from orchestrator.view.attempts import Attempt, attempts, last_words
 from orchestrator.view.breakdown import reason
 from orchestrator.view.overview import living
+from orchestrator.view.provenance import Provenance, provenance
+from orchestrator.view.provenance import lines as provenance_lines
 from orchestrator.view.steward import Probe, Steward, find_probe, find_steward, probe_line
 from orchestrator.view.table import STYLES, duration, memory, number, steward_line, table
 
@@ -87,6 +89,8 @@ class Explanation:
         Who goes on with the study, and what a probe said.
     attempts
         In the order of ownership.
+    provenance
+        What the last of them ran: the sources, the packages, the machine; None if none began.
     tail, tail_of
         The end of what was written before it failed, and in which file that is; empty for a traceback.
     events
@@ -111,6 +115,7 @@ class Explanation:
     steward: Steward | None
     probe: Probe | None
     attempts: Sequence[Attempt]
+    provenance: Provenance | None
     tail: str
     tail_of: str
     events: str
@@ -177,10 +182,17 @@ def explain(study: Study, run: bytes, clusters: Clusters | None = None) -> Expla
         steward=steward,
         probe=probe,
         attempts=tried,
+        provenance=_provenance(study, tried),
         tail=tail,
         tail_of=tail_of,
         events=str(study.events_dir(run)),
     )
+
+
+def _provenance(study: Study, tried: Sequence[Attempt]) -> Provenance | None:
+    """Return what the last attempt ran; a witness of its end trained nothing."""
+    last = next((attempt for attempt in reversed(tried) if attempt.begun is not None), None)
+    return provenance(study, last.task, last.incarnation) if last is not None else None
 
 
 # --- where it is ------------------------------------------------------------------------------------------------------
@@ -268,6 +280,9 @@ def print_explanation(out: Console, known: Explanation) -> None:
     if known.task:
         rows.append(["task", f"{known.task}, lane {known.lane} of {known.beside}"])
     rows += _where(known)
+    if known.provenance is not None:
+        said = provenance_lines(known.provenance)
+        rows += [["provenance" if not at else "", line] for at, line in enumerate(said)]
     rows.append(["events", known.events])
     rows += [
         ["parameters" if not at else "", line]
