@@ -152,7 +152,7 @@ def _draw(
     options = dict(figure.get("options") or {})
     by = [_column(generation, figure, part) for part in ("x", "colour") if figure.get(part)]
     table = study.figures / f"{figure['name']}.csv"
-    data = _summary(study, generation, by, figure["name"])
+    data = _summary(study, generation, by, figure)
     drawn_table = write(table, data.schema, [data], "csv")
     origin = Lineage(
         study.name,
@@ -209,10 +209,29 @@ def _column(generation: Generation, figure: Mapping[str, Any], part: str) -> Dic
     return column
 
 
-def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], name: str) -> Any:
+def _chosen(generation: Generation, figure: Mapping[str, Any]) -> Any:
+    """Return which points the figure's ``where`` lets in, bool (points,)."""
+    chosen = np.ones(len(generation.points), bool)
+    for name, wanted in (figure.get("where") or {}).items():
+        column = _column(generation, {**figure, "where": name}, "where")
+        texts = [_word(value) for value in column.values]
+        codes = []
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if _word(value) not in texts:
+                raise UserError(
+                    f"figure {figure['name']!r} has where: {name}: {value}, and no point has that; there are "
+                    f"{', '.join(texts)}.{nearest(_word(value), texts)}"
+                )
+            codes.append(texts.index(_word(value)))
+        chosen &= np.isin(column.codes, codes)
+    return chosen
+
+
+def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], figure: Mapping[str, Any]) -> Any:
     """Summarise ``runs.csv``, which has one row per point, by the figure's columns."""
     from pyarrow import csv
 
+    name = figure["name"]
     runs = csv.read_csv(study.tables / RUNS, parse_options=csv.ParseOptions(newlines_in_values=True))
     if "solved" not in runs.column_names:
         raise UserError(
@@ -235,7 +254,8 @@ def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], nam
         solved_at=numbers("solved_at", -1).astype(np.int64),
     )
     finished = np.array([bool(item) for item in runs["outcome"].to_pylist()])[first] & (numbers("rows", 0) > 0)
-    places = np.flatnonzero(by[0].codes != describe.ABSENT)  # a point without x has no place in the figure
+    # A point without x has no place in the figure.
+    places = np.flatnonzero((by[0].codes != describe.ABSENT) & _chosen(generation, figure))
     kept = [Dictionary(column.name, column.codes[places], column.values) for column in by]
     return summary.summarise(kept, run[places], finished, verdicts)
 

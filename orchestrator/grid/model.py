@@ -140,6 +140,10 @@ class FigureSpec(Section):
     script: str = Field(min_length=1, description="script in r_plots/, or a path to an R script")
     x: str = Field(description="axis or parameter along x")
     colour: str | None = Field(None, description="axis or parameter told apart by colour")
+    where: dict[str, bool | int | float | str | list[bool | int | float | str]] = Field(
+        default_factory=dict,
+        description="only points with this label of an axis or value of a parameter, or one of these",
+    )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="further options of the script"
     )

@@ -87,6 +87,14 @@ def test_a_figure_by_a_parameter_and_without_colour(tmp_path: Path) -> None:
 
 
 @needs_r
+def test_a_figure_of_some_of_the_points(tmp_path: Path) -> None:
+    study = study_with(tmp_path, where={"range": "U[1,2)", "model": ["NMRU"]})
+    draw(study)
+    table = pd.read_csv(study.figures / "fig.csv")
+    assert table[["range", "model"]].values.tolist() == [["U[1,2)", "NMRU"]]
+
+
+@needs_r
 def test_nothing_solved_is_drawn_as_zero(tmp_path: Path) -> None:
     study = make_study(tmp_path, figures=[FIGURE], summary=SUMMARY)
     incarnation = submit(study)
@@ -142,8 +150,10 @@ def test_an_unknown_option_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("figure", "message"),
     [
+        ({"where": {"model": "NMRV"}}, "where: model: NMRV, and no point has that.*Did you mean 'NMRU'"),
+        ({"where": {"mode": "NMRU"}}, "where: mode, which is neither an axis"),
         ({"x": "rang"}, "x: rang, which is neither an axis of the grid nor a parameter.*Did you mean 'range'"),
-        ({"script": "range_sucess"}, "scripts that come with orch are range_success. Did you mean 'range_success'"),
+        ({"script": "range_sucess"}, "scripts that come with orch are .*range_success. Did you mean 'range_success'"),
     ],
 )
 @needs_r
