@@ -59,6 +59,8 @@ class Corpus:
         bool (runs,): whether a run has a verdict; true for foreign ones.
     generation
         Of the study's grid; 0 for a folder.
+    narrowed
+        Whether some of the runs were left out by choice.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Corpus:
     facts: list[Dictionary] = field(default_factory=list)
     finished: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     generation: int = 0
+    narrowed: bool = False
 
     def select(self, points: Sequence[int]) -> Corpus:
         """Return the corpus with some of its points, and the runs and files that these need."""
@@ -97,6 +100,7 @@ class Corpus:
             facts=[column.take(needed) for column in self.facts],
             finished=self.finished[needed],
             generation=self.generation,
+            narrowed=True,
         )
 
 

@@ -54,7 +54,7 @@ class Gathered:
     folder
         Where the store is.
     index
-        Of the store; it has an entry for each of the corpus' files, and no others.
+        Of the store; it has an entry for each of the corpus' files.
     bytes_read, files_changed
         What was new since the last export.
     """
@@ -237,7 +237,10 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bo
         If the store cannot be written.
     """
     index = Index.load(folder)
+    known = index.entries
     index.entries, wanted, total = _changed(corpus.files, index)
+    if corpus.narrowed:  # the next export may be of all runs again
+        index.entries = {**known, **index.entries}
     decoder = Decoder(index.tags)
     prefixes = dict(zip(corpus.files, corpus.prefixes, strict=True))
     sets = {tuple(codes): number for number, codes in enumerate(index.tag_sets)}
@@ -279,7 +282,7 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bo
         fresh = writer.rows
     if keep and wanted:
         if store.crowded(index, fresh):
-            store.compact(folder, index, corpus.files)
+            store.compact(folder, index, list(index.entries))
         store.save(folder, index)
     read = sum(
         max(0, entry.report.end + entry.report.tail - start) for entry, start in zip(entries, begun, strict=True)

@@ -233,6 +233,17 @@ def test_of_a_growing_folder_only_what_is_new_is_read(logs: Path, tmp_path: Path
     assert digests(out) == digests(tmp_path / "fresh")
 
 
+def test_an_export_of_some_runs_forgets_no_other(logs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_logdir(logs, out=out)
+    before = digests(out)
+    write(logs / "run_1", series("loss", range(3)))
+    assert export_logdir(logs, out=out, where=["run=run_2"]).files_new == 0
+    assert export_logdir(logs, out=out, where=["run=run_[12]"]).files_new == 1
+    assert export_logdir(logs, out=out).files_new == 0
+    assert digests(out) != before
+
+
 def test_files_that_were_replaced_shrank_or_went(logs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_logdir(logs, out=out)
