@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -34,6 +35,11 @@ def pieces(text: str) -> list[tuple[str, bool]]:
 def names(text: str) -> list[str]:
     """Return what stands between the braces of a template, in order."""
     return [part for part, inside in pieces(text) if inside]
+
+
+def text_of(value: object) -> str:
+    """Return how a value reads in a text, or as a label: text as it is, anything else as JSON spells it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def fill(text: str, value: Callable[[str], str]) -> str:

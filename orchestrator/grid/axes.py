@@ -13,8 +13,9 @@ from orchestrator.grid.document import Items, Node, Scalar
 from orchestrator.grid.model import Resources
 from orchestrator.grid.parameters import Parameters
 from orchestrator.grid.problems import read
-from orchestrator.grid.values import Values, axis_values, generator, span, text_of
+from orchestrator.grid.values import Values, axis_values, generator, span
 from orchestrator.identity import Leaf
+from orchestrator.template import text_of
 
 RESERVED = "resources"
 """A bundle sets this beside parameters."""

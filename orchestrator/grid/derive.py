@@ -17,7 +17,6 @@ from typing import Any
 
 from orchestrator import template
 from orchestrator.grid.problems import shown
-from orchestrator.grid.values import text_of
 from orchestrator.identity import Leaf
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -155,7 +154,7 @@ class Derived:
             return values
         if len(values) == 1:
             return values[0]
-        return "".join(map(text_of, values))
+        return "".join(map(template.text_of, values))
 
 
 def derived(value: Leaf) -> Leaf | Derived:

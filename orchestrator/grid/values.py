@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -15,16 +14,12 @@ from orchestrator.errors import Place, UserError
 from orchestrator.grid.document import INTEGER, Items, Mapping, Node, Scalar
 from orchestrator.grid.problems import read
 from orchestrator.identity import Leaf, encode
+from orchestrator.template import text_of
 
 SPAN = re.compile(rf"({INTEGER.pattern})\.\.({INTEGER.pattern})")
 
 MAX_RUNS = 10_000_000
 """A grid with more points is refused."""
-
-
-def text_of(value: Leaf) -> str:
-    """Return the label of a value: text as it is, anything else as JSON spells it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def span(node: Node) -> range | None:

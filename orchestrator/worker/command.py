@@ -54,9 +54,7 @@ def words(text: str, leaves: Mapping[str, Leaf], run_id: str, folder: Path) -> l
     UserError
         If it names what does not exist, or a quote is not closed.
     """
-    from orchestrator.grid.values import text_of
-
-    known = {name: text_of(value) for name, value in leaves.items() if name != "command"}
+    known = {name: template.text_of(value) for name, value in leaves.items() if name != "command"}
     known |= {"run.id": run_id, "run.dir": str(folder)}
     values: list[str] = []
 
@@ -192,6 +190,8 @@ class Program:
 
 def last_step(files: list[Path]) -> int:
     """Return the highest step in some event files, -1 if there is none; damage ends a file."""
+    if not files:
+        return -1
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     last = -1
