@@ -70,7 +70,7 @@ def series(study: Study, history: History | None = None) -> Series:
     findings: list[Finding] = []
     rows = 0
     with tempfile.TemporaryDirectory(prefix="orch-check-") as folder:
-        gathered = gather(chosen, Path(folder), keep=False)
+        gathered = gather(chosen, Path(folder))
         seen: set[int] = set()
         for chunk in gathered.chunks():
             rows += len(chunk.step)

@@ -192,11 +192,12 @@ def of_folder(path: Path) -> Corpus:
     """
     if not path.is_dir():
         raise UserError(f"there is no folder {path}")
-    found = {Path(at).relative_to(path): paths for at, paths in walk(str(path))}
+    top = str(path)
+    found = {at[len(top) :].replace(os.sep, "/").strip("/") or ".": (at, paths) for at, paths in walk(top)}
     if not found:
         raise UserError(f"there are no TensorBoard event files (named …tfevents…) in {path} or the folders in it")
-    names = sorted(found, key=lambda name: name.parts)
-    runs = {name.as_posix(): [(str(path / name), "", found[name])] for name in names}
+    names = sorted(found, key=lambda name: [] if name == "." else name.split("/"))
+    runs = {name: [(found[name][0], "", found[name][1])] for name in names}
     return of_runs(path.resolve().name, runs, [Cover()] * len(runs))
 
 

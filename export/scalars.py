@@ -217,8 +217,8 @@ class Chunk:
         return self.take(np.append(self._starts()[1:], True)[: len(self.step)])
 
 
-def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bool = True) -> Gathered:
-    """Bring the files of a corpus into the store.
+def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None) -> Gathered:
+    """Bring the files of a corpus into the store; :func:`export.store.save` keeps them for the next export.
 
     Parameters
     ----------
@@ -228,8 +228,6 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bo
         Where the store is.
     watch
         Told of progress.
-    keep
-        Whether to publish the index, for the next export.
 
     Raises
     ------
@@ -280,10 +278,8 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None, keep: bo
         if writer.rows:
             index.segments[writer.name] = writer.blocks
         fresh = writer.rows
-    if keep and wanted:
-        if store.crowded(index, fresh):
-            store.compact(folder, index, list(index.entries))
-        store.save(folder, index)
+    if store.crowded(index, fresh):
+        store.compact(folder, index, list(index.entries))
     read = sum(
         max(0, entry.report.end + entry.report.tail - start) for entry, start in zip(entries, begun, strict=True)
     )

@@ -192,7 +192,7 @@ def _stream(
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="orch-export-") as folder:
-        gathered = gather(described, Path(folder), watch=watch, keep=False)
+        gathered = gather(described, Path(folder), watch=watch)
         wanted = matching(gathered.tags, selection.tags)
         manifest = _begin(gathered, selection)
         layout = _layout(name, gathered, wanted)
