@@ -50,6 +50,9 @@ setup(
         "console_scripts": ["orch = orchestrator.cli.main:main"],
         "orchestrator.experiments": [
             "arithmetic.single_layer = experiments.arithmetic.params:SINGLE_LAYER",
+            "arithmetic.number_translation = experiments.arithmetic.sequences.translation_params:NUMBER_TRANSLATION",
+            "arithmetic.recurrent = experiments.arithmetic.sequences.recurrent_params:RECURRENT",
+            "arithmetic.sequential_mnist = experiments.arithmetic.sequences.mnist_params:SEQUENTIAL_MNIST",
             "arithmetic.two_layer = experiments.arithmetic.two_layer:TWO_LAYER",
         ],
         "submitit": [

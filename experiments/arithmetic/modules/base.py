@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from experiments.arithmetic.params import Options, Training
+from experiments.arithmetic.params import Options
 from experiments.arithmetic.parts import Part, Weights
 
 EPS32 = 2.0**-23
@@ -40,7 +40,7 @@ class Size:
     @property
     def shape(self) -> Distance:
         """The distance of the sparsity regulariser."""
-        regulariser = self.options.regulariser if isinstance(self.options, Training) else None
+        regulariser = getattr(self.options, "regulariser", None)
         return DISTANCES[regulariser.shape if regulariser else "linear"]
 
 

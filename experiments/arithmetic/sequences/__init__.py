@@ -1,0 +1,1 @@
+"""Arithmetic over sequences: recurrent sums, digits of MNIST, and numbers in words. One run at a time."""
