@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import shutil
+import signal
+import time
 from collections import Counter
 
 import pytest
@@ -42,21 +44,28 @@ def test_files_grow_with_arrays_and_not_with_elements(project: ClusterProject) -
     assert project.runs() == {"done": 10}
 
 
-def test_watching_asks_once_for_each_refresh(project: ClusterProject) -> None:
+def test_looking_asks_the_scheduler_once_for_each_refresh(project: ClusterProject) -> None:
     project.count("squeue", "sacct", "scontrol", "sbatch")
     project.hold()
     project.orch("submit", "walk.yaml")
-    handed = project.counted()
-    assert handed["sbatch"] <= 3  # the array, the steward, and an estimate of the start
+    assert project.counted()["sbatch"] <= 3  # the array, the steward, and an estimate of the start
     assert project.json("status", "walk")["runs"]["live"] == 6
     assert project.counted() == {"squeue": 1}
-    watching = project.start("watch", "walk", "--interval", "1")
     project.wait(lambda: len(project.begun()) == 3, "the beginning of all runs")
-    project.release()
+    begun, called = time.monotonic(), Counter[str]()
+    watching = project.start("watch", "walk", "--interval", "0.5")
+    while called["squeue"] < 4:
+        project.wait(project.calls.exists, "a refresh")
+        called += project.counted()
+    watching.send_signal(signal.SIGINT)
     watching.communicate(timeout=120)
-    project.orch("status", "walk")
-    assert project.counted().keys() <= {"squeue", "sbatch", "scontrol"}  # the steward's among them
+    refreshes = 1 + (time.monotonic() - begun) / 0.5
+    called += project.counted()
+    assert called.keys() == {"squeue"}
+    assert called["squeue"] <= refreshes
+    project.release()
     project.empty()
+    assert project.runs() == {"done": 6}
 
 
 def test_failures_are_told_without_accounting(project: ClusterProject) -> None:
