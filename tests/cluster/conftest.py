@@ -45,7 +45,11 @@ def entered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     for name, value in lab.environment.items():
         monkeypatch.setenv(name, value)
     yield lab
-    lab.clear()
+    try:
+        lab.clear()
+    except AssertionError:
+        lab.restart()  # this test has failed; the next ones shall not fail with it
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -108,13 +108,21 @@ class Lab:
 
     def close(self) -> None:
         """End every process of the lab, jobs included, and remove what it left outside its folder."""
+        self._kill_all()
+        self._reserved.close()
+
+    def restart(self) -> None:
+        """Begin anew, with nothing queued and nothing remembered: for labs that a test has broken."""
+        self._kill_all()
+        self.start()
+
+    def _kill_all(self) -> None:
         for name in [*self.nodes, "slurmctld", "slurmdbd", "mariadbd"]:
             self._end(name, signal.SIGTERM if name == "mariadbd" else signal.SIGKILL)
         self._kill_jobs()
         for node in self.nodes:
             for group in Path("/sys/fs/cgroup").glob(f"*/slurm_{node}"):
                 _remove_group(group)
-        self._reserved.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_controller(self) -> None:
@@ -127,7 +135,7 @@ class Lab:
         self._end("slurmctld", signal.SIGTERM)
 
     def kill_controller(self) -> None:
-        """Kill slurmctld."""
+        """Kill slurmctld. What it had not written down yet, up to some seconds' worth, it forgets."""
         self._end("slurmctld", signal.SIGKILL)
 
     def start_node(self, node: str) -> None:

@@ -52,7 +52,7 @@ def test_a_drained_node_begins_nothing(slurm):
 def test_the_queue_survives_its_controller(slurm, tmp_path):
     job = slurm.sbatch("sleep 60")
     slurm.wait(lambda: slurm.state(job) == "RUNNING", "the job")
-    slurm.kill_controller()
+    slurm.stop_controller()
     assert slurm.run("scontrol", "ping", check=False).returncode
     slurm.start_controller()
     slurm.wait(lambda: slurm.state(job) == "RUNNING", "the job after the restart")
@@ -126,3 +126,13 @@ def test_memory_is_limited(slurm):
     job = slurm.sbatch(f"exec {sys.executable} -c 'x = bytearray(10**9)'", "--mem=50M")
     slurm.wait(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), "the end of the job")
     assert slurm.state(job) == "OUT_OF_MEMORY"
+
+
+def test_a_broken_lab_begins_anew(make_slurm):
+    lab = make_slurm(nodes=1)
+    lab.sbatch("sleep 600")
+    lab.kill_node(lab.nodes[0], jobs=True)
+    lab.restart()
+    assert lab.queue() == []
+    job = lab.sbatch("true")
+    lab.wait(lambda: lab.state(job) == "COMPLETED", "the end of the job")
