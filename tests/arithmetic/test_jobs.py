@@ -1,4 +1,4 @@
-"""The grids of the division paper: how many runs, how many programs, and the hyper-parameters of the paper."""
+"""The grids of the papers: how many runs, how many programs, their thresholds, and Figure 3's hyper-parameters."""
 
 import subprocess
 import sys
@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.arithmetic import thresholds
 from experiments.arithmetic.params import SingleLayer
-from orchestrator.experiment import lane_paths, nest, program_of
+from orchestrator.experiment import find, lane_paths, nest, program_of
 from orchestrator.grid import expand, load
 
 ROOT = Path(__file__).parents[2]
@@ -27,19 +28,114 @@ RANGES = [
 ]
 
 
-def runs(name):
+def points_of(name):
     path = ROOT / "jobs" / name
-    points = expand(load(path, file=str(path)))
+    return expand(load(path, file=str(path)))
+
+
+def runs(name):
+    points = points_of(name)
     return [(points.label(i), points.params(i)) for i in range(len(points))]
 
 
+# Runs and programs of every grid; a program trains as lanes, a run of its own where there is none.
+GRIDS = {
+    "demo": (180, 4), "smoke": (12, 2),
+    "arithmetic/fig1a": (450, 2), "arithmetic/fig1b": (1575, 1), "arithmetic/fig2a": (900, 4),
+    "arithmetic/fig2b": (675, 2), "arithmetic/fig2c": (450, 2), "arithmetic/fig3": (900, 4),
+    "arithmetic/fig4": (125, 1), "arithmetic/fig6": (450, 9), "arithmetic/fig7": (450, 9),
+    "arithmetic/fig8": (900, 4), "arithmetic/fig10": (900, 1), "arithmetic/fig11": (375, 3),
+    "arithmetic/fig12": (375, 3), "arithmetic/fig13": (375, 3), "arithmetic/fig14": (675, 3),
+    "arithmetic/fig15": (675, 3), "arithmetic/fig16": (450, 2), "arithmetic/fig17": (1125, 3),
+    "arithmetic/fig18": (675, 1), "arithmetic/fig19": (450, 2), "arithmetic/fig20": (450, 2),
+    "arithmetic/fig21": (675, 3), "arithmetic/fig22": (675, 3), "arithmetic/fig23": (675, 3),
+    "arithmetic/primer/fig14": (1125, 5), "arithmetic/primer/fig15": (1125, 5), "arithmetic/primer/fig16": (1575, 7),
+    "arithmetic/primer/fig17": (1350, 6), "arithmetic/primer/fig18": (225, 1), "arithmetic/primer/fig19": (450, 2),
+    "arithmetic/primer/fig20": (225, 1), "arithmetic/primer/mcfc_add": (450, 2), "arithmetic/primer/mcfc_mul": (900, 4),
+    "arithmetic/stable_nalu/function_task_static": (6600, 66),
+    "arithmetic/stable_nalu/function_task_static_learning": (4500, 24),
+    "arithmetic/stable_nalu/function_task_static_mul_hidden_size": (2700, 54),
+    "arithmetic/stable_nalu/function_task_static_mul_hidden_size_ablation": (1800, 36),
+    "arithmetic/stable_nalu/function_task_static_mul_input_size": (4200, 84),
+    "arithmetic/stable_nalu/function_task_static_mul_num_subsets": (1000, 40),
+    "arithmetic/stable_nalu/function_task_static_mul_overlap": (1800, 36),
+    "arithmetic/stable_nalu/function_task_static_mul_range": (2100, 6),
+    "arithmetic/stable_nalu/function_task_static_mul_subset": (1200, 24),
+    "arithmetic/stable_nalu/function_task_static_nalu": (600, 6),
+    "arithmetic/stable_nalu/function_task_static_regualization": (900, 3),
+    "arithmetic/stable_nalu/simple_mul": (500, 5),
+    "arithmetic/stable_nalu/sequential_mnist_prod_long": (80, 0),
+    "arithmetic/stable_nalu/sequential_mnist_prod_reference": (10, 0),
+    "arithmetic/stable_nalu/sequential_mnist_sum_long": (60, 0),
+    "arithmetic/stable_nalu/sequential_mnist_sum_reference": (10, 0),
+    "arithmetic/stable_nalu/sequential_mnist_prod_interpolation": (100, 0),
+    "arithmetic/stable_nalu/sequential_mnist_prod_outputs": (180, 0),
+    "arithmetic/stable_nalu/number_translation": (30, 0),
+    "arithmetic/stable_nalu/simple_function_recurrent": (180, 0),
+}  # fmt: skip
+
+
+def test_no_grid_is_forgotten():
+    files = {str(path.relative_to(ROOT / "jobs").with_suffix("")) for path in (ROOT / "jobs").rglob("*.yaml")}
+    assert {name for name in files if name.startswith("arithmetic/")} == {n for n in GRIDS if n.startswith("arith")}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_has_its_runs_and_one_program_for_each_model(name):
+    points, (count, programs) = points_of(f"{name}.yaml"), GRIDS[name]
+    assert len(points) == points.run_count() == count
+    experiment = find(points_experiment(name))
+    if experiment.form == "lanes":
+        lanes = lane_paths(experiment.params)
+        assert len({program_of(points.params(i), lanes) for i in range(count)}) == programs
+
+
+def points_experiment(name):
+    text = (ROOT / "jobs" / f"{name}.yaml").read_text()
+    return next(line.split()[1] for line in text.splitlines() if line.startswith("experiment:"))
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name.startswith("arithmetic/")])
+def test_a_grids_comment_counts_its_runs_and_names_its_command(name):
+    text = (ROOT / "jobs" / f"{name}.yaml").read_text()
+    comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    assert f"= {GRIDS[name][0]} runs" in comment
+    assert f"orch run jobs/{name}.yaml" in comment
+    assert "COST" not in comment
+
+
+def thresholds_of(name):
+    path = ROOT / "jobs" / "arithmetic" / f"{name}.yaml"
+    return load(path, file=str(path)).export.summary.threshold
+
+
+@pytest.mark.parametrize(("figure", "level"), [(11, "easy"), (12, "medium"), (13, "hard")])
+def test_thresholds_of_small_numbers_are_the_commands_rounded_up(figure, level):
+    suffix = {"NRU": "", "Real NPU": ".realnpu", "NMRU": ".nmru"}
+    rows = {(row["parameter"], row["extrapolation.range"]): row["epsilon"] for row in thresholds.zero_ranges()}
+    (tree,) = thresholds_of(f"fig{figure}").values()
+    assert list(tree) == ["Real NPU", "NRU", "NMRU"]
+    for model, branch in tree.items():
+        for label, value in branch["range"].items():
+            exact = rows[f"zero.range.{level}{suffix[model]}", label.replace(")", "]")]
+            # Another library may round otherwise in the last bits.
+            assert exact * (1 - 3e-5) <= value <= exact * (1 + 1.3e-4)
+
+
 @pytest.mark.parametrize(
-    ("name", "count", "programs"), [("demo.yaml", 180, 4), ("arithmetic/fig3.yaml", 900, 4), ("smoke.yaml", 12, 2)]
-)
-def test_a_grid_has_its_runs_and_one_program_for_each_model(name, count, programs):
-    found = runs(name)
-    assert len(found) == count
-    assert len({program_of(leaves, lane_paths(SingleLayer)) for _, leaves in found}) == programs
+    ("figure", "operation", "inputs"),
+    [("fig14", "add", 2), ("fig15", "sub", 2), ("fig16", "mul", 2), ("fig17", "div", 2), ("fig18", "add", 10),
+     ("fig19", "add", 10), ("fig20", "sub", 100), ("mcfc_add", "add", 2), ("mcfc_mul", "mul", 2)],
+)  # fmt: skip
+def test_thresholds_of_the_primer_are_the_formulas(figure, operation, inputs):
+    (tree,) = thresholds_of(f"primer/{figure}").values()
+    points = points_of(f"arithmetic/primer/{figure}.yaml")
+    seen = {points.label(i)["range"]: points.params(i)["extrapolation"] for i in range(len(points))}
+    assert set(tree) == set(seen)
+    for label, over in seen.items():
+        low, high = over[1] if isinstance(over[0], list) else over
+        expected = thresholds.primer_threshold(operation, inputs, low, high)
+        assert tree[label] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_demo_is_figure_3_with_fewer_seeds_and_its_own_random_numbers():

@@ -167,7 +167,7 @@ def train(run: Any) -> None:
             run.log(
                 {
                     "loss/train/critation": float(criterion.detach()),
-                    "loss/train/regualizer": float(regulariser),
+                    "loss/train/regualizer": float(loss.detach() - criterion.detach()),
                     "loss/train/total": float(loss.detach()),
                     "loss/train/accuracy/all": float((y.round() == t).float().mean()),
                     "loss/train/accuracy/last": float((y[:, -1].round() == t[:, -1]).float().mean()),
