@@ -24,7 +24,7 @@ def rows(study: Study) -> Rows:
     found: Rows = defaultdict(dict)
     described = corpus.of_study(study)
     with tempfile.TemporaryDirectory() as folder:
-        gathered = gather(described, Path(folder), keep=False)
+        gathered = gather(described, Path(folder))
         for chunk in gathered.chunks():
             kept = chunk.latest()
             values = np.asarray(kept.value, np.float64).view("V8").tolist()
