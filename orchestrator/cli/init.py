@@ -56,7 +56,9 @@ def starter(name: str, experiment: Experiment | None, spelled: str) -> str:
     described.pop("seed", None)
     # One line stands uncommented at least: a section cannot be empty.
     stand = {next((path for path in described if "." not in path), "")}
-    stand |= {path for path, known in described.items() if known["required"]}
+    # What a group requires matters only where the group itself cannot be left out.
+    needed = {name for name, known in experiment.params.model_fields.items() if known.is_required()}
+    stand |= {path for path, known in described.items() if known["required"] and path.partition(".")[0] in needed}
     lines = [
         f"  {'' if path in stand else '# '}{path}: {json.dumps(known['default'])}".ljust(40)
         + f"  # {known['description'] or known['type']}{' (required)' if known['required'] else ''}"
