@@ -1,0 +1,151 @@
+"""A project whose numbers come from a random generator, and that can be held up, made deaf, and proved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator import identity
+from orchestrator.study.journal import IncarnationLog
+from orchestrator.study.study import Study
+from tests.cluster.lab import Lab
+from tests.cluster.project import ClusterProject
+from tests.e2e.conftest import Project
+from tests.faults.proof import Rows, proven, rows
+
+TRAIN = '''\
+"""A random walk, which tests can hold up or make deaf by files in TOY_FOLDER."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+
+def held(folder, run):
+    if (folder / f"deaf-{run.seed}").exists():
+        return True  # whatever it is told
+    return (folder / "hold").exists() and not run.should_stop
+
+
+def train(run):
+    folder = Path(os.environ["TOY_FOLDER"])
+    with (folder / "begun").open("a") as begun:
+        begun.write(f"{run.seed}\\n")
+    state = run.restore()
+    if state is None:
+        random.seed(run.seed)
+        state = {"step": 0, "distance": 1.0}
+    while state["step"] < run.params.steps:
+        state["distance"] += random.gauss(0, run.params.rate)
+        run.log({"distance": state["distance"], "sparsity": random.random()}, state["step"])
+        state["step"] += 1
+        run.checkpoint(state)
+        if (folder / "pause").exists():
+            time.sleep(float((folder / "pause").read_text()))
+        waits = 0
+        while state["step"] == 10 and held(folder, run):
+            if waits < 50:
+                run.checkpoint(state)  # until it was due once
+            waits += 1
+            time.sleep(0.02)
+        if run.should_stop:
+            run.checkpoint(state)
+            return
+'''
+
+DEADLINE = 240.0
+
+
+class MatrixProject(ClusterProject):
+    """A project of the random walk on a Slurm that other tests use at the same time.
+
+    Parameters
+    ----------
+    folder, lab
+        Where it is, and the Slurm.
+    runs
+        How many it has.
+    resources
+        What its grid asks for besides.
+    """
+
+    def __init__(self, folder: Path, lab: Lab, *, runs: int = 3, **resources: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, "slurm", lab)
+        (folder / "toy" / "train.py").write_text(TRAIN)
+        self.resources(checkpoint="0s", axes=f"{{seed: 0..{runs - 1}, rate: [0.5]}}", **resources)
+        self.count_of_runs = runs
+
+    def logs(self) -> list[IncarnationLog]:
+        """Return the journals of all incarnations of all tasks."""
+        study = self.study()
+        return [log for entry in study.chain() for spec in entry.tasks for log in study.incarnations(spec.name)]
+
+    def ends(self) -> list[str | None]:
+        """Return how they ended."""
+        return [log.end for log in self.logs()]
+
+    def pids(self) -> list[int]:
+        """Return the processes that trained or train."""
+        return [log.begin["pid"] for log in self.logs() if log.begin and not log.begin.get("witness")]
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for a condition without starting processes."""
+        deadline = time.monotonic() + DEADLINE
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"{what} did not happen\n{self.words()}\n{self.lab.logs()}"
+            time.sleep(0.05)
+        return found
+
+    def held(self) -> str:
+        """Submit, have every run stop half way, and return the job's id once all have come there."""
+        self.hold()
+        self.orch("submit", "walk.yaml")
+        self.until(lambda: self.half() == self.count_of_runs, "runs half way")
+        return self.job()
+
+    def half(self) -> int:
+        """Return how many runs have come half way by what is saved."""
+        return sum(record.saved >= 9 for record in self.study().history().runs.values())
+
+    def arrived(self, expected: Rows) -> None:
+        """Wait until all runs are done, and prove that they are what they would be if nothing had happened."""
+        study = self.study()
+        generation = study.generation()
+        assert generation is not None
+        count = self.count_of_runs
+        self.until(lambda: study.history().counts(generation.runs, ())["done"] == count, "the end of all runs")
+        proven(study, {name: expected[name] for name in map(identity.to_text, generation.runs)})
+
+
+def undisturbed(folder: Path) -> Rows:
+    """Return the series of the walk's runs on this machine, with nothing in their way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calm = Project(folder)
+    (folder / "toy" / "train.py").write_text(TRAIN)
+    for name in [name for name in calm.env if name.startswith(("SLURM", "SBATCH"))]:
+        del calm.env[name]
+    try:
+        calm.orch("run", "walk.yaml")
+        return rows(Study.open("walk", folder / "runs"))
+    finally:
+        calm.end()
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
