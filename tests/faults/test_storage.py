@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_gives_way_to_an_earlier_one(whole, begun):
     (second,) = (study.path / "tasks/1-0/2").glob("checkpoint-*.npz")
     data, chance = second.read_bytes(), random.Random(1)
     for at in range(8):
-        hurt, copied = copy(study, study.path.parents[1] / f"hurt{at}"), ForkCluster("fake")
+        hurt, copied = copy(study, study.path.parent / f"hurt{at}"), ForkCluster("fake")
         copied.jobs, copied.states = dict(cluster.jobs), dict(cluster.states)
         spoilt = bytearray(data)
         if at % 2:
