@@ -176,8 +176,18 @@ def limits(resources: Mapping[str, Any]) -> Limits:
     # MaxArraySize bounds the index, which begins at 0.
     sizes = [read_number(settings().get("MaxArraySize", "")), (resources.get("limits") or {}).get("array")]
     max_array = min((max(size, 1) for size in sizes if size is not None), default=None)
+    if enforced():
+        _ask_at_once(partitions, associations, qualities)
     bounding = list(bounds(resources))
     return Limits(max_array, room(bounding, queued()) if bounding else None)
+
+
+def _ask_at_once(*questions: Callable[[], object]) -> None:
+    """Ask what is kept for the rest of this process side by side: accounting alone may take a second for an answer."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(questions)) as pool:
+        list(pool.map(lambda question: question(), questions))
 
 
 def _me() -> str:
