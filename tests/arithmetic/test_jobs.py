@@ -1,11 +1,12 @@
 """The grids of the papers: how many runs, how many programs, their thresholds, and Figure 3's hyper-parameters."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
 
 from experiments.arithmetic import thresholds
 from experiments.arithmetic.params import SingleLayer
@@ -13,6 +14,9 @@ from orchestrator.experiment import find, lane_paths, nest, program_of
 from orchestrator.grid import expand, load
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import success_table  # noqa: E402
 
 # (interpolation, extrapolation) of the paper's nine data sets, in the order of its job scripts.
 RANGES = [
@@ -173,15 +177,75 @@ def test_figure_3_has_the_papers_data_sets_and_hyper_parameters():
         assert (r.weight, r.start, r.end, r.shape) == (10, 20_000, 35_000, "linear")
 
 
+def table_of(tmp_path, name, rows):
+    folder = tmp_path / name / "tables"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "summary.csv", index=False)
+    return folder.parent
+
+
+def printed(*words):
+    made = CliRunner().invoke(success_table.main, [str(word) for word in words])
+    return made.output
+
+
 def test_the_success_table_marks_what_differs(tmp_path):
-    (tmp_path / "tables").mkdir()
-    counts = {"NMRU": 25, "Real NPU (modified)": 0}
+    counts = {"NMRU": 25, "Real NPU (modified)": 0, "Real NPU (baseline)": 1}
     rows = [{"range": "U[-2,2)", "model": model, "runs": 25, "n": 25, "solved": k} for model, k in counts.items()]
-    pd.DataFrame(rows).to_csv(tmp_path / "tables" / "summary.csv", index=False)
-    script = [sys.executable, str(ROOT / "benchmarks" / "success_table.py")]
-    shown = subprocess.run([*script, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    study = table_of(tmp_path, "fig3", rows)
+    shown = printed(study)
     assert "25/25 (25) " in shown
     assert "0/25 (16) !" in shown
-    missing = subprocess.run([*script, str(ROOT / "jobs")], capture_output=True, text=True, check=False)
-    assert missing.returncode == 1
-    assert "write it with: orch export" in missing.stderr
+    assert "1/25 (0) *" in shown
+    assert "1 of 3 as the reference" in shown
+    page = printed("--markdown", study).splitlines()
+    assert page[0] == "| model | U[-2,2) | all |"
+    assert "| Real NPU (modified) | **0/25** (16)! | **0/25** (16)! |" in page
+    assert "| Real NPU (baseline) | **1/25** (0) | **1/25** (0) |" in page
+
+
+def test_the_success_table_compares_totals_where_no_more_is_published(tmp_path):
+    rows = [{"range": r, "model": "NMRU", "runs": 25, "n": 25, "solved": k} for r, k in (("a", 25), ("None", 5))]
+    shown = printed(table_of(tmp_path, "fig8", rows))
+    assert "30/50 (45.78) !" in shown
+    assert "0 of 1 as the reference" in shown
+
+
+def test_the_success_table_of_a_study_with_several_axes_or_none_published(tmp_path):
+    rows = [
+        {"operation": op, "rate": rate, "model": "NAC+", "runs": 2, "n": n, "solved": 0}
+        for op, rate, n in (("add", "1e-3", 2), ("mul", "None", 0))
+    ]
+    study = table_of(tmp_path, "own", rows)
+    shown = printed("--markdown", study).splitlines()
+    assert shown == [
+        "| model | add · 1e-3 | mul · None | all |",
+        "| --- | --- | --- | --- |",
+        "| NAC+ | 0/2 | - | 0/2 |",
+    ]
+    assert "nothing is published" in printed(study / "tables" / "summary.csv")
+
+
+def test_the_success_table_says_what_it_lacks(tmp_path):
+    assert "write it with: orch export" in printed(ROOT / "jobs")
+    other = table_of(tmp_path, "fig3", [{"range": "a", "model": "b", "runs": 1}])
+    assert "has no column n, solved" in printed(other)
+
+
+def test_what_is_published_has_the_names_of_the_grids():
+    known = YAML(typ="safe").load(ROOT / "benchmarks" / "success_reference.yaml")
+    grids = {load(path, file=str(path)).study: path for path in [ROOT / "jobs" / f"{name}.yaml" for name in GRIDS]}
+    for study, reference in known["studies"].items():
+        assert reference["source"] in known["sources"]
+        if study in ("prod_long", "sum_long"):  # tables that benchmarks/mnist_success.py makes of two studies
+            continue
+        points = expand(load(grids[study], file=str(grids[study])))
+        labels = [points.label(i) for i in range(len(points))]
+        axes = [name for name in labels[0] if name != "seed"]
+        models = {str(label[axes[-1]]) for label in labels}
+        for counts in ("solved", "rates", "total"):
+            assert set(reference.get(counts, {})) <= models, study
+        columns = {" · ".join(str(label[axis]) for axis in axes[:-1]) for label in labels}
+        assert set(reference.get("columns", columns)) == columns, study
+        for row in (*reference.get("solved", {}).values(), *reference.get("rates", {}).values()):
+            assert len(row) == len(columns)
