@@ -7,7 +7,7 @@ an axis; a point costs a few list accesses.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from struct import iter_unpack
 from typing import Any, Literal
@@ -75,6 +75,9 @@ class Batch:
     tasks: tuple[TaskSpec, ...]
     rerun: list[Span]
     reset: list[Span]
+
+    # The spans of the first batch also name runs that find no room now: a later wave has only the chain to know by
+    # that they are to be trained again.
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
     if options.only:
         chosen = {ids[position] for position in select(points, options.only)}
         chosen |= {ids[position] for position in todo["reset"] if options.retry != "all"}
-        chosen |= {ids[position] for position in todo["rerun"] if ids[position] in options.rerun}
+        chosen |= {ids[p] for p in todo["rerun"] if ids[p] in options.rerun or history.runs[ids[p]].ordered}
         for name in ("new", "retry", "reset", "rerun"):
             aside += [position for position in todo[name] if ids[position] not in chosen]
             todo[name] = [position for position in todo[name] if ids[position] in chosen]
@@ -193,7 +196,12 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
     fresh = todo["new"] if not todo["rerun"] else sorted([*todo["new"], *todo["rerun"]])
     tasks = pack(points, ids, history, begun, fresh, options, anew=frozenset(todo["reset"]))
     fitting = tasks if options.capacity is None else tasks[: max(0, options.capacity)]
-    batches = _batches(points, history.last + 1, fitting, todo, options)
+    waiting = [position for task in tasks[len(fitting) :] for position in task.positions]
+    again = {
+        "rerun": frozenset(todo["rerun"]),
+        "reset": frozenset(todo["reset"]).union(p for p in waiting if _cancelled(history, ids[p])),
+    }
+    batches = _batches(points, history.last + 1, fitting, waiting, again, options)
     left, cancel = _left(points, ids, history, alive)
     return Plan(
         n=history.last + 1,
@@ -205,7 +213,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
         new=todo["new"],
         retry=[*todo["retry"], *todo["reset"]],
         rerun=todo["rerun"],
-        waiting=[position for task in tasks[len(fitting) :] for position in task.positions],
+        waiting=waiting,
         aside=aside,
         left=left,
         cancel=cancel,
@@ -237,6 +245,8 @@ def _disposer(
     retries, source = options.retries, options.source
 
     def dispose(run: bytes, record: RunRecord) -> Disposition:
+        if record.ordered is not None:
+            return record.ordered
         if record.outcome is not None:
             stale = bool(source and record.code and record.code != source)
             if run in options.rerun or (stale and options.rerun_stale):
@@ -258,6 +268,11 @@ def _disposer(
         return "failed" if decision.action == "stop" else "retry"
 
     return dispose
+
+
+def _cancelled(history: History, run: bytes) -> bool:
+    record = history.runs.get(run)
+    return record is not None and record.cancelled
 
 
 def _left(
@@ -284,14 +299,18 @@ def _left(
 
 
 def _batches(
-    points: Points, n: int, groups: Sequence[Group], todo: Mapping[Disposition, Sequence[int]], options: PlanOptions
+    points: Points,
+    n: int,
+    groups: Sequence[Group],
+    waiting: Sequence[int],
+    again: Mapping[str, frozenset[int]],
+    options: PlanOptions,
 ) -> list[Batch]:
     """Put tasks of like resources together; each batch becomes the next entry of the chain."""
-    rerun, reset = frozenset(todo["rerun"]), frozenset(todo["reset"])
     alike: dict[tuple[int, int], list[Group]] = defaultdict(list)
     for group in groups:
         alike[group.resource, group.memory].append(group)
-    batches = []
+    batches: list[Batch] = []
     for at, ((resource, memory), members) in enumerate(alike.items(), n):
         resources = {**options.resources, **points.resources[resource]}
         if memory > 1 and resources.get("memory"):
@@ -300,12 +319,12 @@ def _batches(
             TaskSpec(f"{at}-{index}", to_spans(group.positions), len(group.positions))
             for index, group in enumerate(members)
         )
-        batches.append(Batch(resources, tasks, _marked(members, rerun), _marked(members, reset)))
+        named = {position for group in members for position in group.positions} if any(again.values()) else set()
+        if not batches:
+            named.update(waiting)
+        rerun, reset = (to_spans(sorted(named & again[name])) for name in ("rerun", "reset"))
+        batches.append(Batch(resources, tasks, rerun, reset))
     return batches
-
-
-def _marked(groups: Iterable[Group], chosen: frozenset[int]) -> list[Span]:
-    return to_spans(sorted(p for group in groups for p in group.positions if p in chosen)) if chosen else []
 
 
 def more_memory(memory: str, factor: int, most: str | None = None) -> str:

@@ -207,6 +207,77 @@ def test_a_retry_goes_by_the_newest_grid(study, cluster):
     assert (entry.generation, entry.resources["memory"]) == (2, "9G")
 
 
+def fail(study, cluster, job_id):
+    """Let every task of a job fail by its user's mistake."""
+    job = next(job for job in study.jobs() if job.job_id == job_id)
+    for task in study.submission(job.n).tasks_of(job.array):
+        work = start(study, task.name)
+        work.write("failed", lanes=list(range(task.count)), message="no", signature="x", **{"class": "user error"})
+        work.write("end", reason="user error")
+    cluster.states[job_id] = "gone"
+
+
+def wave_by_wave(study, cluster):
+    """Work off everything that stewards submit."""
+    for _ in range(30):
+        work_off(study, cluster)
+        if not advance(study, cluster, cluster).published:
+            return
+    raise AssertionError("there is no end to it")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_retry_of_more_than_the_queue_takes_comes_in_waves(study, named):
+    cluster = FakeCluster()
+    wanted = single(30)
+    go(study, wanted, cluster)
+    fail(study, cluster, "job1")
+    assert not advance(study, cluster, cluster).published
+    cluster.max_jobs = 9
+    request = Request(retry=frozenset(ids(wanted.points)[:25]) if named else "all")
+    result = go(study, wanted, cluster, request)
+    assert len(result.plan.waiting) == (17 if named else 22)
+    states = study.history().counts(ids(wanted.points), study.alive(study.history(), cluster.poll(study.jobs())))
+    assert (states["live"], states["failed"]) == (8, 5 if named else 0)
+    assert states["waiting"] == len(result.plan.waiting)
+    wave_by_wave(study, cluster)
+    outcomes = Counter(record.outcome for record in study.history().runs.values())
+    assert outcomes == ({"done": 25, None: 5} if named else {"done": 30})
+    assert all(record.attempts <= 2 for record in study.history().runs.values())
+
+
+def test_stale_results_beyond_the_room_are_made_again_once(study):
+    cluster = FakeCluster()
+    points = make_points(30)
+    resources = {"lanes": 1, "retries": 2, "workers": 1}
+    go(study, make_wanted(points, resources=resources), cluster)
+    work_off(study, cluster)
+    cluster.max_jobs = 9
+    go(study, make_wanted(points, source="s2", resources=resources), cluster, Request(rerun_stale=True))
+    wave_by_wave(study, cluster)
+    records = study.history().runs.values()
+    assert {(record.outcome, record.code, record.attempts) for record in records} == {("done", "s2", 2)}
+
+
+def test_cancelled_runs_that_are_submitted_again_come_in_waves_until_they_are_cancelled_again(study):
+    cluster = FakeCluster()
+    wanted = single(30)
+    go(study, wanted, cluster)
+    cancel(study, "all", cluster, ())
+    cluster.states["job1"] = "gone"
+    cluster.max_jobs = 9
+    go(study, wanted, cluster)
+    work_off(study, cluster)
+    advance(study, cluster, cluster)
+    work_off(study, cluster)
+    assert Counter(record.outcome for record in study.history().runs.values()) == {"done": 16, None: 14}
+    cancel(study, "all", cluster, ())
+    assert not advance(study, cluster, cluster).published
+    go(study, wanted, cluster)
+    wave_by_wave(study, cluster)
+    assert {(record.outcome, record.attempts) for record in study.history().runs.values()} == {("done", 1)}
+
+
 def test_a_refused_array_costs_no_retry(study):
     cluster = FakeCluster(max_jobs=2, hidden=True)
     go(study, single(40), cluster)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator import policy
 from orchestrator.states import RUN_STATES, FailureClass, RunState, failure_of
@@ -60,6 +60,9 @@ class RunRecord:
         Whether a cancel order stands.
     probed
         Whether the last attempt was a probe that has seen enough: a later submission goes on.
+    ordered
+        How a later submission is to train it again, whatever there is: ``"rerun"`` from nothing, ``"reset"`` with a
+        new budget. None: nobody asked for that, or it has been submitted since.
     """
 
     n: int = 0
@@ -82,6 +85,7 @@ class RunRecord:
     open: bool = False
     cancelled: bool = False
     probed: bool = False
+    ordered: Literal["rerun", "reset"] | None = None
 
     def counting(self, failure: FailureClass) -> dict[str, int]:
         """Return ``used`` with one failure more; an attempt that got further clears the transient ones first."""
@@ -157,6 +161,8 @@ class History:
 
 def state_of(record: RunRecord, alive: Container[str], retries: int) -> RunState:
     """Say what a run with a record is; see :meth:`History.state`."""
+    if record.ordered is not None:
+        return "waiting"
     if record.outcome is not None:
         return "done"
     if record.cancelled or not record.n:
@@ -208,6 +214,9 @@ def fold(
             continue
         points = ids_of(entry.generation)
         rerun, reset = (frozenset(from_spans(spans)) for spans in (entry.rerun, entry.reset))
+        for position in _orders(entry, rerun | reset):
+            ordered = runs.setdefault(points[position], RunRecord())
+            ordered.ordered, ordered.cancelled = "rerun" if position in rerun else "reset", False
         for spec in entry.tasks:
             records = []
             for lane, position in enumerate(spec.indices()):
@@ -237,6 +246,11 @@ def fold(
     return history
 
 
+def _orders(entry: Submission, again: frozenset[int]) -> frozenset[int]:
+    """Return the positions among ``again`` that no task of the entry trains."""
+    return again.difference(*(spec.indices() for spec in entry.tasks)) if again else again
+
+
 def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[int], Sequence[bytes]]) -> None:
     """Mark runs as cancelled. ``"all"`` takes in what was asked for and never submitted: later waves must not come."""
     named = {*runs, *ids_of(entry.generation)} if entry.cancel == "all" else entry.cancelled()
@@ -244,7 +258,7 @@ def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[i
         record = runs.get(run)
         if record is None:
             runs[run] = record = RunRecord()
-        record.cancelled = record.outcome is None
+        record.cancelled, record.ordered = record.outcome is None, None
 
 
 def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> None:
@@ -261,7 +275,7 @@ def _hand_over(record: RunRecord, *, queued: bool, fresh: bool, reset: bool) -> 
         record.used = {}
     if fresh or reset or record.failure is not None:
         record.failure, record.message, record.signature = None, "", ""
-    record.cancelled, record.open, record.probed, record.k = False, False, False, 0
+    record.cancelled, record.open, record.probed, record.k, record.ordered = False, False, False, 0, None
 
 
 def _attempt(records: Sequence[RunRecord], log: IncarnationLog, source: str, *, heard: bool) -> None:

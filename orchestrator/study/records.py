@@ -72,7 +72,8 @@ class Submission:
     rerun
         Spans of positions that start from nothing: earlier verdicts and checkpoints count no more.
     reset
-        Spans of positions whose retry budget starts anew.
+        Spans of positions whose retry budget starts anew. Positions in either that no task of the entry names are
+        orders: a later entry trains them, when the scheduler has room.
     only
         The ``--only`` filters in force, so that later waves keep to them.
     tag
