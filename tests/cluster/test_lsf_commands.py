@@ -270,7 +270,8 @@ def test_what_a_site_tells(ibm):
 # --- the old dialect --------------------------------------------------------------------------------------------------
 
 
-def test_the_old_dialect_takes_unknown_options_for_others(old):
+def test_the_old_dialect_takes_unknown_options_for_others(old, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its output goes
     done = old("bsub", "-o", "/dev/null", "-wa", "USR2", "-wt", "1", "true", code=255)
     assert "No matching job found" in done.stderr  # it is -w a
     job = old.submit("", "-oo", "file", "true")  # -o o, and the command is: file true
