@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -13,16 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import identity
 from orchestrator.errors import UserError, nearest
 from orchestrator.states import JobState
 from orchestrator.study import atomic
-from orchestrator.study import code as sources
 from orchestrator.study.generation import Generation
 from orchestrator.study.history import History, fold
 from orchestrator.study.incarnation import Incarnation
 from orchestrator.study.journal import IncarnationLog, read_heartbeat, read_log
-from orchestrator.study.provenance import origins
+from orchestrator.study.layout import read_object
+from orchestrator.study.pinned import Pinned
 from orchestrator.study.records import Damage, Job, RestorePoint, Submission, Taken, Task
 from orchestrator.study.restore import Standing
 from orchestrator.study.spans import from_spans
@@ -49,7 +47,7 @@ def studies_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get(ROOT_VARIABLE) or "runs").absolute()
 
 
-class Study:
+class Study(Pinned):
     """A study on the disk. Holds no open file and no lock; any number of processes may have one.
 
     Parameters
@@ -59,8 +57,7 @@ class Study:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = path.name
+        super().__init__(path)
         self._entries: dict[int, Submission] = {}
         self._generations: dict[int, Generation] = {}
 
@@ -202,7 +199,7 @@ class Study:
         Where a job took an array, that is the one, recorded or not; others exit as soon as they begin.
         """
         folder = self.path / "submissions"
-        found = (_read(folder / name) for name in atomic.names(folder) if _JOB.fullmatch(name))
+        found = (read_object(folder / name) for name in atomic.names(folder) if _JOB.fullmatch(name))
         jobs = [Job.from_json(data) for data in found if data is not None]
         owners = self._owners()
         jobs = [job for job in jobs if owners.get((job.n, job.array), job.job_id) == job.job_id]
@@ -260,7 +257,7 @@ class Study:
 
     def owner(self, n: int, array: int) -> str | None:
         """Return the scheduler's job that serves an array, if one has begun."""
-        data = _read(self.path / "owners" / f"{n}.{array}")
+        data = read_object(self.path / "owners" / f"{n}.{array}")
         return str(data["job_id"]) if data else None
 
     def damage(self) -> list[Damage]:
@@ -303,11 +300,6 @@ class Study:
             fresh=frozenset(lane for lane, point in enumerate(points) if point in rerun),
             submission=entry,
         )
-
-    def task_path(self, name: str, k: int | None = None) -> Path:
-        """Return the folder of a task, or of one of its incarnations."""
-        path = self.path / "tasks" / name
-        return path if k is None else path / str(k)
 
     def begin(self, task_name: str) -> Incarnation:
         """Begin the next incarnation of a task. Its predecessors are superseded from this moment on."""
@@ -438,44 +430,7 @@ class Study:
         """
         return Standing(self.chain(), self._runs, self._logs, run_ids).finished
 
-    # --- events, figures, code --------------------------------------------------------------------------------------
-
-    def events_dir(self, run_id: bytes) -> Path:
-        """Return the folder of a run's event files."""
-        text = identity.to_text(run_id)
-        return self.path / "events" / text[:2] / text
-
-    def event_file(self, run_id: bytes, n: int, task: str, k: int) -> Path:
-        """Return the event file of one attempt; the names of a run's files sort in the order of its attempts."""
-        return self.events_dir(run_id) / f"events.out.tfevents.{n:05d}{k:05d}.{task}.{k}"
-
-    @property
-    def tables(self) -> Path:
-        """Where exported tables go."""
-        return self.path / "tables"
-
-    @property
-    def figures(self) -> Path:
-        """Where figures go."""
-        return self.path / "figures"
-
-    def steward_dir(self, n: int) -> Path:
-        """Return (and make) the folder of the standard output and error of submission ``n``'s steward."""
-        path = self.path / "steward" / str(n)
-        atomic.make_folder(path)
-        return path
-
-    def script_path(self, n: int, array: int) -> Path:
-        """Return the batch script that hands an array over; its jobs append what they print before a worker begins."""
-        return self.path / "submissions" / f"{n}.{array}.sh"
-
-    def log_path(self, n: int, array: int) -> Path:
-        """Return where the elements of an array print what does not belong to any task."""
-        return self.path / "submissions" / f"{n}.{array}.log"
-
-    def steward_path(self, k: int) -> Path:
-        """Return the folder of a steward that is a job of its own: its script, standard output and error."""
-        return self.path / "steward" / str(k)
+    # --- stewards ---------------------------------------------------------------------------------------------------
 
     def new_steward(self) -> tuple[int, Path]:
         """Make the folder of the next steward, and return its number and path."""
@@ -488,63 +443,8 @@ class Study:
     def stewards(self) -> dict[int, Job]:
         """Return the recorded jobs of stewards by their numbers, in order."""
         numbers = sorted(int(name) for name in atomic.names(self.path / "steward") if name.isdecimal())
-        found = ((k, _read(self.steward_path(k) / "job.json")) for k in numbers)
+        found = ((k, read_object(self.steward_path(k) / "job.json")) for k in numbers)
         return {k: Job.from_json(data) for k, data in found if data is not None}
-
-    def code_dir(self, digest: str) -> Path:
-        """Return the folder of frozen sources."""
-        return self.path / "code" / digest
-
-    def freeze_code(self, roots: Mapping[str, Path], limit: int = sources.LIMIT) -> str:
-        """Freeze sources under ``code/<digest>/<name>`` and return the digest; nothing happens if they are there.
-
-        Parameters
-        ----------
-        roots
-            Name in the snapshot to folder; see :func:`orchestrator.study.code.roots`.
-        limit
-            Bytes that all files together may have.
-        """
-        files = sources.collect(roots, limit)
-        digest = sources.digest(files)
-        atomic.publish_folder(self.code_dir(digest), files)
-        if not self._origins(digest).exists():
-            with contextlib.suppress(FileExistsError):
-                atomic.publish(self._origins(digest), json.dumps(origins(roots.values())).encode())
-        return digest
-
-    def origins(self, digest: str) -> dict[str, dict[str, Any]]:
-        """Return the commits that frozen sources come from; see :func:`orchestrator.study.provenance.origins`."""
-        return _read(self._origins(digest)) or {}
-
-    def _origins(self, digest: str) -> Path:
-        return self.path / "code" / f"{digest}.json"
-
-    def pin_engine(self, engine: Mapping[str, Any]) -> dict[str, Any]:
-        """Pin the study's engine: the first to come decides. Returns what is pinned."""
-        path = self.path / "engine.json"
-        with contextlib.suppress(FileExistsError):
-            atomic.publish(path, json.dumps(dict(engine), sort_keys=True).encode())
-        pinned: dict[str, Any] = json.loads(path.read_bytes())
-        return pinned
-
-    def engine(self) -> dict[str, Any] | None:
-        """Return the pinned engine, if one is."""
-        return _read(self.path / "engine.json")
-
-    def record_packages(self, packages: Mapping[str, str]) -> str:
-        """Keep a list of installed packages, ``{name: version}``, and return its digest."""
-        data = json.dumps(dict(sorted(packages.items())), indent=0).encode()
-        digest = sources.digest({"packages": (data, 0)})
-        folder = self.path / "packages"
-        atomic.make_folder(folder)
-        with contextlib.suppress(FileExistsError):
-            atomic.publish(folder / f"{digest}.json", data)
-        return digest
-
-    def packages(self, digest: str) -> dict[str, str] | None:
-        """Return a recorded list of packages."""
-        return _read(self.path / "packages" / f"{digest}.json")
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -570,7 +470,7 @@ class Study:
 
     def _entry(self, n: int) -> Submission | None:
         if n not in self._entries:
-            data = _read(self.path / "submissions" / f"{n}.json")
+            data = read_object(self.path / "submissions" / f"{n}.json")
             try:
                 if data is None or data["n"] != n:
                     return None
@@ -590,11 +490,3 @@ class Study:
             read_log(task, k, f"{self.path}/tasks/{task}/{k}", count, keep_records=keep_records)
             for k in self._incarnation_numbers(task)
         ]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None

@@ -243,7 +243,7 @@ def test_looking_again_reads_nothing_anew(study, monkeypatch):
     study.superseded(work, work.task.runs)
     from orchestrator.study import study as module
 
-    monkeypatch.setattr(module, "_read", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(module, "read_object", lambda path: pytest.fail(f"read {path}"))
     assert study.superseded(work, work.task.runs) == set()
 
 
