@@ -1,4 +1,4 @@
-"""A study against a model: any order of submitting, growing, cancelling, working, dying and crashing."""
+"""A study against a model: any order of planning, submitting, growing, cancelling, retrying, working and crashing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from orchestrator.cancel import cancel
 from orchestrator.states import RUN_STATES
 from orchestrator.study import atomic
 from orchestrator.study.study import Study
-from orchestrator.submit import Request, submit
+from orchestrator.submit import Request, prepare, submit
 from tests.study.studies import ids, make_points, make_wanted, save, start
 from tests.test_submit import Crash, Mortal, MortalCluster
 
 MOST = 12
+RETRIES = 10**6
 
 
 class StudyMachine(RuleBasedStateMachine):
-    """The model knows which runs have a verdict that counts; everything else follows from the study."""
+    """The model knows three sets: runs with a verdict that counts, runs that failed for good, runs that are cancelled.
+
+    What is in none of them is somebody's after each submission, and is never lost in between.
+    """
 
     @initialize()
     def begin(self):
@@ -31,7 +35,7 @@ class StudyMachine(RuleBasedStateMachine):
         self.heal()
         self.study = Study.create(self.folder, "s")
         self.seeds = 0
-        self.done = set()
+        self.done, self.failed, self.cancelled = set(), set(), set()
         self.at_work = []  # incarnations that were begun and did not end: some of them are copies cut off
 
     def teardown(self):
@@ -47,11 +51,33 @@ class StudyMachine(RuleBasedStateMachine):
 
     def wanted(self):
         return make_wanted(
-            make_points(self.seeds), text=f"x: {self.seeds}", resources={"lanes": 3, "retries": 10**6, "memory": "1G"}
+            make_points(self.seeds), text=f"x: {self.seeds}", resources={"lanes": 3, "retries": RETRIES, "memory": "1G"}
         )
 
     def go(self, **request):
-        return submit(self.study, self.wanted(), self.cluster, Request(**request), clusters=self.cluster, argv=())
+        submit(self.study, self.wanted(), self.cluster, Request(**request), clusters=self.cluster, argv=())
+        if request.get("uncancel", True):
+            self.failed -= self.cancelled & self.desired()  # they are taken up again
+            self.cancelled -= self.desired()
+        if request.get("retry"):
+            self.failed &= self.cancelled
+        left = {run: state for run, state in self.states().items() if state not in ("done", "failed", "cancelled")}
+        assert set(left.values()) <= {"live"}  # somebody has every run that is to be trained
+
+    def desired(self):
+        return set(ids(make_points(self.seeds)))
+
+    def states(self):
+        """Observe: the state of each run, as every command sees it."""
+        history = self.study.history()
+        alive = self.study.alive(history, self.cluster.poll(self.study.jobs()))
+        return {run: history.state(run, alive, RETRIES) for run in self.desired()}
+
+    def entitled(self, work):
+        """Return the lanes that a process at work goes on with once it has looked at the chain."""
+        gone = self.study.superseded(work, work.task.runs)
+        failed = {lane for lane, log in enumerate(self.study.incarnations(work.task.name)[-1].failures) if log}
+        return sorted(set(range(len(work.task.runs))) - gone - failed)
 
     # --- what people do ---
 
@@ -78,11 +104,34 @@ class StudyMachine(RuleBasedStateMachine):
         self.go()
 
     @precondition(lambda self: self.seeds)
+    @rule()
+    def plan(self):
+        """A plan writes nothing, and puts every run where the model has it."""
+        before = sorted(self.study.path.rglob("*"))
+        planned = prepare(self.study, self.wanted(), self.cluster, Request(uncancel=False), self.cluster)
+        assert sorted(self.study.path.rglob("*")) == before
+        runs = ids(make_points(self.seeds))
+        kept = {runs[position] for position in planned.keep}
+        assert {runs[position] for position in planned.cancelled} == (self.cancelled & set(runs)) - kept
+        assert {runs[position] for position in planned.failed} == (self.failed & set(runs)) - self.cancelled - kept
+        assert planned.total == len(runs)
+
+    @precondition(lambda self: self.failed)
+    @rule()
+    def retry(self):
+        self.go(retry="all", uncancel=False)
+
+    @precondition(lambda self: self.seeds)
     @rule(which=st.one_of(st.just("all"), st.sets(st.integers(0, MOST - 1), min_size=1)))
     def cancel(self, which):
         runs = ids(make_points(MOST))
         chosen = which if which == "all" else [runs[i] for i in which]
         cancel(self.study, chosen, self.cluster, ())
+        known = self.study.history().runs.keys() | self.desired()
+        self.cancelled |= {run for run in (known if which == "all" else chosen) if run not in self.verdicts()}
+
+    def verdicts(self):
+        return {run for run, record in self.study.history().runs.items() if record.outcome is not None}
 
     # --- what jobs do ---
 
@@ -106,9 +155,20 @@ class StudyMachine(RuleBasedStateMachine):
     @rule(data=st.data(), step=st.integers(1, 99))
     def a_task_saves(self, data, step):
         _, work = data.draw(st.sampled_from(self.at_work))
-        lanes = sorted(set(range(len(work.task.runs))) - self.study.superseded(work, work.task.runs))
+        lanes = self.entitled(work)
         if lanes:
             save(work, step, lanes)
+
+    @precondition(lambda self: self.at_work)
+    @rule(data=st.data())
+    def a_run_fails(self, data):
+        """Its own code is wrong: nothing is done about it until somebody asks."""
+        _, work = data.draw(st.sampled_from(self.at_work))
+        lanes = [lane for lane in self.entitled(work) if work.task.runs[lane] not in self.verdicts()]
+        if lanes:
+            lane = data.draw(st.sampled_from(lanes))
+            work.write("failed", lanes=[lane], message="no", signature="no", **{"class": "user error"})
+            self.failed.add(work.task.runs[lane])
 
     @precondition(lambda self: self.at_work)
     @rule(data=st.data(), blind=st.booleans())
@@ -116,8 +176,9 @@ class StudyMachine(RuleBasedStateMachine):
         """A blind one does not look at the chain: a copy on a node that was cut off."""
         job_id, work = data.draw(st.sampled_from(self.at_work))
         self.at_work.remove((job_id, work))
-        gone = self.study.superseded(work, work.task.runs)
-        lanes = [lane for lane in range(len(work.task.runs)) if blind or lane not in gone]
+        entitled = self.entitled(work)
+        own = {lane for lane, log in enumerate(self.study.incarnations(work.task.name)[-1].failures) if log}
+        lanes = [lane for lane in range(len(work.task.runs)) if lane in entitled or (blind and lane not in own)]
         work.write("verdict", lanes=lanes, outcome="done", steps=100)
         work.write("end", reason="finished")
 
@@ -134,16 +195,17 @@ class StudyMachine(RuleBasedStateMachine):
     # --- what must hold ---
 
     @invariant()
-    def the_parts_add_up(self):
+    def the_parts_add_up_to_the_model(self):
         if not hasattr(self, "study"):
             return
         history = self.study.history()
         assert not history.damaged
-        runs = ids(make_points(self.seeds))
-        alive = self.study.alive(history, self.cluster.poll(self.study.jobs()))
-        counts = history.counts(runs, alive, retries=10**6)
-        assert sum(counts.values()) == len(runs)
-        assert set(counts) == set(RUN_STATES)
+        states = self.states()
+        assert set(states.values()) <= set(RUN_STATES)
+        done = {run for run, state in states.items() if state == "done"}
+        assert done == self.verdicts() & self.desired()
+        for name, model in (("cancelled", self.cancelled), ("failed", self.failed - self.cancelled)):
+            assert {run for run, state in states.items() if state == name} == (model & self.desired()) - done
 
     @invariant()
     def what_is_done_stays_done(self):
@@ -168,6 +230,7 @@ class StudyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.seeds)
     @rule()
     def in_the_end_all_is_done(self):
+        self.retry()
         for _ in range(100):
             self.go()
             for job_id in [job for job, state in self.cluster.states.items() if state != "gone"]:

@@ -145,9 +145,9 @@ class Lab:
     def kill_node(self, node: str, *, jobs: bool = False) -> None:
         """Kill a node's slurmd, and with ``jobs`` what watches over its jobs: the jobs themselves run on, orphaned."""
         self._end(node, signal.SIGKILL)
-        for pid in self._processes() if jobs else ():
+        for pid in self.processes() if jobs else ():
             with contextlib.suppress(OSError):
-                if _environ(pid).get("SLURMD_NODENAME") == node and _name(pid).startswith("slurmstepd"):
+                if environ_of(pid).get("SLURMD_NODENAME") == node and _name(pid).startswith("slurmstepd"):
                     os.kill(pid, signal.SIGKILL)
 
     def clear(self) -> None:
@@ -284,19 +284,19 @@ class Lab:
     def _kill_jobs(self) -> None:
         """Kill what was started in the name of the lab: jobs, and what watches over them."""
         deadline = time.monotonic() + 20
-        while (pids := self._processes()) and time.monotonic() < deadline:
+        while (pids := self.processes()) and time.monotonic() < deadline:
             for pid in pids:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
         """Return the processes that were started to speak to this Slurm, or by it."""
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
                 pid = int(entry.name)
-                if pid != os.getpid() and _environ(pid).get("SLURM_CONF") == str(self.conf) and not _zombie(pid):
+                if pid != os.getpid() and environ_of(pid).get("SLURM_CONF") == str(self.conf) and not _zombie(pid):
                     found.append(pid)
         return found
 
@@ -454,7 +454,8 @@ def _reserve(count: int) -> tuple[socket.socket, int]:
     raise RuntimeError(f"no {count} ports are free between {PORTS.start} and {PORTS.stop}")
 
 
-def _environ(pid: int) -> dict[str, str]:
+def environ_of(pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with."""
     text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
     return dict(entry.partition("=")[::2] for entry in text.split("\0"))
 

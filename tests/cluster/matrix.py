@@ -32,6 +32,15 @@ def held(folder, run):
     return (folder / "hold").exists() and not run.should_stop
 
 
+def pause(folder):
+    begun = time.monotonic()
+    try:
+        while time.monotonic() - begun < float((folder / "pause").read_text() or 0):
+            time.sleep(0.02)
+    except FileNotFoundError:
+        pass
+
+
 def train(run):
     folder = Path(os.environ["TOY_FOLDER"])
     with (folder / "begun").open("a") as begun:
@@ -45,8 +54,7 @@ def train(run):
         run.log({"distance": state["distance"], "sparsity": random.random()}, state["step"])
         state["step"] += 1
         run.checkpoint(state)
-        if (folder / "pause").exists():
-            time.sleep(float((folder / "pause").read_text()))
+        pause(folder)
         waits = 0
         while state["step"] == 10 and held(folder, run):
             if waits < 50:
@@ -123,11 +131,13 @@ class MatrixProject(ClusterProject):
         proven(study, {name: expected[name] for name in map(identity.to_text, generation.runs)})
 
 
-def undisturbed(folder: Path) -> Rows:
+def undisturbed(folder: Path, *, runs: int = 3) -> Rows:
     """Return the series of the walk's runs on this machine, with nothing in their way."""
     folder.mkdir(parents=True, exist_ok=True)
     calm = Project(folder)
     (folder / "toy" / "train.py").write_text(TRAIN)
+    grid = calm.grid.read_text().replace("seed: 0..2", f"seed: 0..{runs - 1}").replace("[0.25, 0.5]", "[0.5]")
+    calm.grid.write_text(grid.replace("retries: 0", f"retries: 0, lanes: {runs // 2 + 1}"))
     for name in [name for name in calm.env if name.startswith(("SLURM", "SBATCH"))]:
         del calm.env[name]
     try:
