@@ -32,7 +32,8 @@ from orchestrator.sharing import tasks_per_element
 from orchestrator.study.records import Job, Submission, Taken, TaskSpec
 from orchestrator.study.spans import Span, from_spans, to_spans
 from orchestrator.study.study import Study
-from orchestrator.submit import Request, Result, leave_steward, prepare, publish, shrinks
+from orchestrator.submit import Request, Result, prepare, publish, shrinks
+from orchestrator.succession import Left, leave_steward
 from orchestrator.worker.log import LOG, to_stderr
 
 if TYPE_CHECKING:
@@ -250,19 +251,19 @@ def _publish(study: Study, told: Told, wanted: Desired, cluster: Cluster, here: 
     mine = share(plan, wanted, by_hand, told)
     if not mine.batches:
         return _publish_nothing(study, told, plan, here)
-    result = Result(plan=mine)
-    entry = publish(study, wanted, by_hand, request, result, tag=tag_of(here.job_id))[0]
+    entry = publish(study, wanted, by_hand, request, Result(plan=mine), tag=tag_of(here.job_id))[0]
     job = Job(entry.n, 0, cluster.name, here.job_id, socket.gethostname(), {"tag": entry.tag})
     study.record_job(entry.n, 0, job)
-    result.jobs.append(job)
     LOG.info("submission %d: %d tasks for %d elements", entry.n, len(entry.tasks), entry.elements(0))
     if told.steward:
+        steward: Job | UserError | None
         try:
-            leave_steward(study, cluster, wanted.resources, seen, result, 0)
+            left = Left([job], len(mine.waiting), refused=False)
+            steward = leave_steward(study, cluster, wanted.resources, seen, left)
         except UserError as error:
-            result.steward = error
-        if isinstance(result.steward, UserError):
-            LOG.warning("no steward could be left, `orch submit` goes on later: %s", result.steward)
+            steward = error
+        if isinstance(steward, UserError):
+            LOG.warning("no steward could be left, `orch submit` goes on later: %s", steward)
     return entry
 
 

@@ -21,13 +21,14 @@ from orchestrator.sharing import capacity, shares, side_by_side, tasks_per_eleme
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
 from orchestrator.study.study import Study
+from orchestrator.succession import Left, leave_steward
 
 if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster
 
 __all__ = [
     "Clusters", "Desired", "Request", "Result", "advance", "after_probe", "again", "alive", "complete", "desired",
-    "hand_over", "last_submission", "leave_steward", "prepare", "publish", "shrinks", "submit",
+    "hand_over", "last_submission", "prepare", "publish", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -229,7 +230,9 @@ def submit(
         # The scheduler's limit is smaller than anybody could know: halve until something fits.
         most = min(entry.elements(array) for entry, array, _ in large) // 2
         seen = look(study, clusters)
-    leave_steward(study, cluster, wanted.resources, seen, result, steward)
+    waiting = len(result.plan.waiting) if result.plan is not None else 0
+    left = Left(result.jobs, waiting, refused=bool(result.errors))
+    result.steward = leave_steward(study, cluster, wanted.resources, seen, left, steward)
     if isinstance(result.steward, Job):
         # What found no room waits for the steward's coming.
         result.errors = [refusal for refusal in result.errors if not isinstance(refusal[2], LimitReached)]
@@ -324,60 +327,6 @@ def _too_large(result: Result) -> list[tuple[Submission, int, UserError]]:
         for entry, array, error in result.errors
         if isinstance(error, LimitReached) and entry.elements(array) > 1
     ]
-
-
-def leave_steward(
-    study: Study, cluster: Cluster, resources: Mapping[str, Any], seen: Look, result: Result, me: int
-) -> None:
-    """Leave a job that goes on with the study when its jobs have ended, unless one is there that will.
-
-    Where more waits than the scheduler takes now, it comes when the oldest job has ended: then there is room.
-
-    Parameters
-    ----------
-    study, cluster, resources
-        The study, where its jobs are, and what they ask for today.
-    seen
-        What was seen of them.
-    result
-        What was handed over and what waits; it is told of the steward.
-    me
-        The number of the steward that does this; 0 if none does.
-    """
-    from orchestrator.clusters.base import LimitReached, Part
-
-    if cluster.kind == "local":
-        return
-    # Where no job was left to be asked about, nobody was asked about stewards either: an old number may be another
-    # job's by now, and one that still comes sees that it has a successor.
-    known = study.stewards() if seen.states else {}
-    there = {k: job for k, job in known.items() if k != me and seen.states.get(job.job_id, "gone") != "gone"}
-    living = {
-        job.job_id: job
-        for job in study.jobs()
-        if job.cluster == cluster.name and task_names(study.submission(job.n), job.array) & seen.living
-    }
-    living |= {job.job_id: job for job in result.jobs if job.cluster == cluster.name}
-    waiting = len(result.plan.waiting) if result.plan is not None else 0
-    if not living and waiting and not result.errors:
-        result.steward = LimitReached(
-            f"the queue has no room for this study, and none of its jobs is there to wait for; {waiting} "
-            f"run{'s wait' if waiting > 1 else ' waits'} for the next `orch submit`"
-        )
-    if not living or (there and not result.jobs):
-        return
-    more = bool(result.errors or waiting)
-    after = list(living.values())[: 1 if more else None]
-    k, _ = study.new_steward()
-    try:
-        job = cluster.steward(study, k, resources, after)
-    except UserError as error:
-        result.steward = error
-        return
-    if job is not None:
-        result.steward = replace(job, extra={**job.extra, "after": [other.job_id for other in after]})
-        study.record_steward(k, result.steward)
-        cluster.cancel([Part(old) for old in there.values()])
 
 
 def shrinks(study: Study, refused: Plan) -> UserError:
