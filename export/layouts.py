@@ -30,11 +30,14 @@ class Layout:
         The Arrow schema.
     table
         From a chunk to an Arrow table of that schema.
+    divisible
+        Whether a part of a chunk's rows makes that part of the table.
     """
 
     name: str
     schema: Any
     table: Callable[[Chunk], Any]
+    divisible: bool
 
 
 def long(corpus: Corpus, tags: list[str], *, single: bool) -> Layout:
@@ -62,7 +65,7 @@ def long(corpus: Corpus, tags: list[str], *, single: bool) -> Layout:
             "value": arrow.numbers(_cast(chunk.value, kind)),
         }
 
-    return _layout("long", table)
+    return _layout("long", table, divisible=True)
 
 
 def wide(corpus: Corpus, tags: list[str], *, single: bool, shown: npt.NDArray[np.bool_]) -> Layout:
@@ -96,14 +99,14 @@ def wide(corpus: Corpus, tags: list[str], *, single: bool, shown: npt.NDArray[np
             columns[name] = arrow.numbers(cells, there)
         return columns
 
-    return _layout("wide", table)
+    return _layout("wide", table, divisible=False)
 
 
 LAYOUTS = ("long", "wide")
 """Names of the layouts."""
 
 
-def _layout(name: str, table: Callable[[Chunk], dict[str, Any]]) -> Layout:
+def _layout(name: str, table: Callable[[Chunk], dict[str, Any]], *, divisible: bool) -> Layout:
     import pyarrow as pa
 
     none = np.zeros(0, np.int64)
@@ -114,7 +117,7 @@ def _layout(name: str, table: Callable[[Chunk], dict[str, Any]]) -> Layout:
     def build(chunk: Chunk) -> Any:
         return pa.Table.from_arrays(list(table(chunk).values()), schema=schema)
 
-    return Layout(name, schema, build)
+    return Layout(name, schema, build, divisible)
 
 
 def _head(corpus: Corpus, low: int, high: int, point: Int64) -> dict[str, Any]:

@@ -73,9 +73,10 @@ def go_by(
         kept = selection(chunk, wanted)
         shown[kept.tag] = True
         for layout, tables in sinks:
-            table = layout.table(kept)
-            for sink in tables:
-                sink.add(table)
+            for part in kept.parts() if layout.divisible else (kept,):
+                table = layout.table(part)
+                for sink in tables:
+                    sink.add(table)
     manifest.scalars = int(result.count.sum())
     manifest.superseded, manifest.uncovered, manifest.repeated = left_out.sum(axis=0).tolist()
     manifest.read = int(np.count_nonzero(result.count))

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from export import store
 from export.attempts import Bool, Files, Int64, counting
@@ -136,7 +138,13 @@ class Gathered:
         )
         chunk.superseded = np.bincount(of_row[~current] - low, minlength=high - low)
         chunk.uncovered = np.bincount(of_row[current & ~vouched] - low, minlength=high - low)
-        return chunk.sorted(current & vouched, len(self.tags))
+        del found, of_row  # sorting lets go of each column when it has the next
+        chunk.sort(current & vouched, len(self.tags))
+        return chunk
+
+
+COLUMNS = ("point", "tag", "step", "wall", "value", "attempt")
+"""Names of what a chunk has a number of for each row."""
 
 
 @dataclass
@@ -166,30 +174,31 @@ class Chunk:
 
     def take(self, rows: Int64 | Bool) -> Chunk:
         """Return some of the rows."""
-        return replace(
-            self,
-            point=self.point[rows],
-            tag=self.tag[rows],
-            step=self.step[rows],
-            wall=self.wall[rows],
-            value=self.value[rows],
-            attempt=self.attempt[rows],
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
-    def sorted(self, keep: Bool, tags: int) -> Chunk:
-        """Return the rows to keep, by point, tag and step; rows of equal step stay in the order they were written."""
-        key = (self.point - self.low) * max(tags, 1) + self.tag
-        rows = np.flatnonzero(keep)
-        if len(rows) < len(key):
-            key = key[rows]
+    def parts(self) -> Iterator[Chunk]:
+        """Yield the rows, :data:`CHUNK` at a time, without copying them."""
+        for low in range(0, len(self.step), CHUNK):
+            yield replace(self, **{name: getattr(self, name)[low : low + CHUNK] for name in COLUMNS})
+
+    def sort(self, keep: Bool, tags: int) -> None:
+        """Keep some rows, in the order of point, tag and step; rows of equal step stay as they were written."""
+        if not keep.all():
+            self._put(np.flatnonzero(keep))
+        key: npt.NDArray[np.integer[Any]] = self.tag
+        if self.high - self.low > 1:
+            key = (self.point - self.low) * max(tags, 1) + self.tag
         if (self.high - self.low) * max(tags, 1) < 1 << 16:
-            key = key.astype(np.uint16)
+            key = key.astype(np.uint16)  # so few can be sorted by counting
         order = np.argsort(key, kind="stable")
-        step = self.step[rows[order]]
-        kept = key[order]
-        if np.any((step[1:] < step[:-1]) & (kept[1:] == kept[:-1])):
-            order = np.lexsort((self.step[rows], key))
-        return self.take(rows[order])
+        self._put(order)
+        if np.any((self.step[1:] < self.step[:-1]) & ~self._starts()[1:]):
+            self._put(np.lexsort((self.step, key[order])))
+
+    def _put(self, rows: Int64) -> None:
+        """Leave some of the rows, column by column: never are all columns held twice."""
+        for name in COLUMNS:
+            setattr(self, name, getattr(self, name)[rows])
 
     def _starts(self) -> Bool:
         """Say of each row whether a series begins with it."""
@@ -248,6 +257,7 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None) -> Gathe
             decoder.plugins[entry.report.path] = entry.plugins
     progress = Progress(len(corpus.files) - len(wanted), len(corpus.files), 0, total)
     begun = [entry.report.end for entry in entries]
+    told = list(begun)
     with store.new_segment(folder) as writer:
         for batch in Reader(decoder).read([entry.report for entry in entries]):
             rows = batch.rows
@@ -265,8 +275,10 @@ def gather(corpus: Corpus, folder: Path, *, watch: Watch | None = None) -> Gathe
                         index.tag_sets.append(list(merged))
                     entry.tags = sets[merged]
                     entry.single &= rows.single
+            for number in batch.files:
+                progress.bytes += entries[number].report.end - told[number]
+                told[number] = entries[number].report.end
             progress.files = len(corpus.files) - len(wanted) + batch.files[-1] + 1
-            progress.bytes = sum(entry.report.end - start for entry, start in zip(entries, begun, strict=True))
             progress.scalars += len(rows.step)
             if watch is not None:
                 watch(progress)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from export.checksums import crc
 from export.decoded import Decoded, Float64, Int32, Int64
@@ -28,7 +29,7 @@ from export.reader import Report
 from export.tfrecord import Damage
 from orchestrator.study import atomic
 
-VERSION = 1
+VERSION = 2
 """Of the index and the segments; others are not read."""
 
 INDEX = "index.json"
@@ -39,6 +40,10 @@ STALE = 3600.0
 
 BLOCK = 100_000
 """Rows of a block when segments are joined."""
+
+STEPS = {4: "<i4", 8: "<i8"}
+TAGS = {1: "|u1", 2: "<u2", 4: "<i4"}
+"""NumPy's names of the types that hold a block's steps and tags, by their bytes; ascending."""
 
 MOST = 12
 """So many segments at most: then all that counts is copied into a new one."""
@@ -98,7 +103,7 @@ class Index:
     tag_sets
         Sets of codes.
     segments
-        For each segment its blocks: (first row, rows, offset, bytes of a value, checksum).
+        For each segment its blocks: (first row, rows, offset, bytes of a step, of a tag, of a value, checksum).
     exports
         What the last export of each kind saw and wrote; see :mod:`export.tables`.
     """
@@ -170,20 +175,15 @@ class Writer:
         """Append rows, and return the number of the first."""
         first = self.rows
         if len(rows.step):
+            step, tag = _narrow(rows.step, STEPS), _narrow(rows.tag, TAGS)
             value = rows.value.astype(np.float32) if rows.single else rows.value
-            data = b"".join(
-                (
-                    rows.step.tobytes(),
-                    rows.wall.tobytes(),
-                    rows.tag.astype("<i4", copy=False).tobytes(),
-                    value.tobytes(),
-                )
-            )
+            data = b"".join(column.data for column in (rows.wall, step, value, tag))
             if self._file is None:
                 atomic.make_folder(self._path.parent.absolute())
                 self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115
             self._file.write(data)
-            self.blocks.append([first, len(rows.step), self._offset, value.itemsize, crc(data)])
+            sizes = [step.itemsize, tag.itemsize, value.itemsize]
+            self.blocks.append([first, len(step), self._offset, *sizes, crc(data)])
             self._offset += len(data)
             self.rows += len(rows.step)
         return first
@@ -199,6 +199,16 @@ def new_segment(folder: Path) -> Iterator[Writer]:
         done = True
     finally:
         writer.close(keep=done)
+
+
+def _narrow(values: Int64 | Int32, sizes: dict[int, str]) -> npt.NDArray[Any]:
+    """Return numbers in the least bytes of some that hold them all: what is written is what an export waits for."""
+    low, high = int(values.min()), int(values.max())
+    for kind in map(np.dtype, sizes.values()):
+        held = np.iinfo(kind)
+        if held.min <= low and high <= held.max:
+            return values.astype(kind, copy=False)
+    raise AssertionError
 
 
 @dataclass
@@ -226,7 +236,7 @@ class Store:
         self._folder = folder
         self._segments = segments
         self._firsts: dict[str, list[int]] = {}
-        self._last: tuple[tuple[str, int], Rows] | None = None
+        self._last: tuple[tuple[str, int], tuple[npt.NDArray[Any], ...]] | None = None
 
     def rows(self, extents: Iterable[Extent]) -> Rows:
         """Return the rows of some extents, in their order.
@@ -236,49 +246,49 @@ class Store:
         GoneError
             If a segment cannot be read.
         """
-        parts: list[Rows] = []
-        for segment, low, high in _merged(extents):
+        wanted = _merged(extents)
+        count = sum(extent.high - extent.low for extent in wanted)
+        rows = Rows(np.empty(count, np.int32), np.empty(count, np.int64), np.empty(count), np.empty(count))
+        targets: tuple[npt.NDArray[Any], ...] = (rows.wall, rows.step, rows.value, rows.tag)
+        done = 0
+        for segment, low, high in wanted:
             at = low
             while at < high:
-                block, first = self._block(segment, at)
-                stop = min(high - first, len(block.step))
+                columns, first = self._block(segment, at)
+                stop = min(high - first, len(columns[0]))
                 if stop <= at - first:
                     raise GoneError(segment)
-                part = slice(at - first, stop)
-                parts.append(Rows(block.tag[part], block.step[part], block.wall[part], block.value[part]))
-                at = first + stop
-        if len(parts) == 1:
-            return parts[0]
-        return Rows(
-            np.concatenate([np.zeros(0, np.int32), *(part.tag for part in parts)]),
-            np.concatenate([np.zeros(0, np.int64), *(part.step for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.wall for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.value for part in parts)]),
-        )
+                here = slice(done, done + stop - (at - first))
+                for target, column in zip(targets, columns, strict=True):
+                    target[here] = column[at - first : stop]
+                at, done = first + stop, here.stop
+        return rows
 
-    def _block(self, segment: str, row: int) -> tuple[Rows, int]:
+    def _block(self, segment: str, row: int) -> tuple[tuple[npt.NDArray[Any], ...], int]:
+        """Return wall time, step, value and tag of the block that holds a row, and the number of its first row."""
         if segment not in self._firsts:
             self._firsts[segment] = [block[0] for block in self._segments[segment]]
         number = int(np.searchsorted(self._firsts[segment], row, side="right")) - 1
-        first, count, offset, size, check = self._segments[segment][number]
+        first, count, offset, *sizes, check = self._segments[segment][number]
         if self._last is not None and self._last[0] == (segment, number):
             return self._last[1], first
+        kinds = ["<f8", STEPS[sizes[0]], f"<f{sizes[2]}", TAGS[sizes[1]]]
+        size = count * (8 + sum(sizes))
         try:
             with open(self._folder / segment, "rb", buffering=0) as file:
                 file.seek(offset)
-                data = file.read(count * (20 + size))
+                data = file.read(size)
         except OSError as error:
             raise GoneError(segment) from error
-        if len(data) != count * (20 + size) or crc(data) != check:
+        if len(data) != size or crc(data) != check:
             raise GoneError(segment)
-        rows = Rows(
-            np.frombuffer(data, "<i4", count, 16 * count),
-            np.frombuffer(data, "<i8", count),
-            np.frombuffer(data, "<f8", count, 8 * count),
-            np.frombuffer(data, f"<f{size}", count, 20 * count).astype(np.float64),
-        )
-        self._last = (segment, number), rows
-        return rows, first
+        columns: list[npt.NDArray[Any]] = []
+        at = 0
+        for kind in kinds:
+            columns.append(np.frombuffer(data, kind, count, at))
+            at += columns[-1].nbytes
+        self._last = (segment, number), tuple(columns)
+        return self._last[1], first
 
 
 def _merged(extents: Iterable[Extent]) -> list[Extent]:
