@@ -33,7 +33,14 @@ _CHESS: dict[str, Any] = {
     "epochs": 130,
     "lr_schedule": (100, 115),
 }
-_DELTA: dict[str, Any] = {"seed": 42, "train_mode": "delta", "weight_decay": 0.0, "quick_test": True, "save_period": 1}
+_DELTA: dict[str, Any] = {
+    "seed": 42,
+    "train_mode": "delta",
+    "weight_decay": 0.0,
+    "quick_test": True,
+    "save_period": 1,
+    "log_batches": True,
+}
 _DELTA_2D: dict[str, Any] = {
     "recall_relu": True,
     "test_iterations_low": 1,
@@ -52,7 +59,6 @@ _LEGACY: dict[str, Any] = {
     "test_iterations_low": 1,
     "test_iterations_high": 1,
     "save_period": 0,
-    "accuracy_batches": 0,
 }
 
 DEFAULTS: dict[str, dict[str, Any]] = {

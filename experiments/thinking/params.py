@@ -30,7 +30,7 @@ ModelName = Literal[
 ]  # fmt: skip
 TrainMode = Literal[
     "progressive", "delta", "deltarand", "xent", "xent_clipped",
-    "random", "random_2", "every_iter", "weight_every_iter",
+    "random", "every_iter", "weight_every_iter",
 ]  # fmt: skip
 TestMode = Literal["default", "max_conf", "max_conf_legacy", "bit_wise", "bit_wise_per_iter", "convergence"]
 
@@ -106,15 +106,12 @@ class Thinking(ExperimentParams):
     zero_gradients: bool = Field(
         False, description="weights without a gradient are updated with zeros, as torch did before 2.0"
     )
-    accuracy_batches: NotNegative = Field(
-        8,
-        description="training batches of an epoch on which training accuracy is measured where the loss has no use for"
-        " all T iterations (alpha 1); 0: all, as published",
-    )
+    log_batches: bool = Field(False, description="record loss and gradient of every batch, as delta does")
     model_path: str | None = Field(None, description="checkpoint file to begin from; its epoch counts")
 
     # Testing
     test_mode: TestMode = Field("default", description="which readouts are held against the targets, and how")
+    which: Literal["best", "last"] = Field("best", description="weights of the final test: best in validation, or last")
     test_iterations_low: Count = Field(30, description="fewest iterations that are tested; feed-forward nets: T only")
     test_iterations_high: Count = Field(40, description="most iterations that are tested")
     test_iterations_step: Count = Field(1, description="step from the one to the other")

@@ -1,0 +1,92 @@
+"""Where and how precisely it is computed, and the weights as files."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.thinking.data.problem import Problem
+from experiments.thinking.nets import Net
+from experiments.thinking.params import Thinking
+from orchestrator.errors import UserError
+
+PARALLEL = "module."
+"""What nets that were trained on several GPUs have before the names of their weights."""
+
+
+def prepare(p: Thinking) -> torch.device:
+    """Make torch deterministic, with one thread, as precise as is asked for; return the GPU if there is one."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = p.precision == "tf32"
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(p: Thinking, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context of forward passes; casts are not remembered: one without gradient would be used again."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=p.precision == "bf16", cache_enabled=False)
+
+
+def place(net: Net, p: Thinking, device: torch.device) -> None:
+    """Bring a net to a device, and have its modules compiled if that is asked for."""
+    net.to(device)
+    if p.engine == "compiled":
+        for module in (*(net.feed_forward if p.feed_forward else [net.recur]), net.head):
+            module.compile(dynamic=False)
+
+
+def on(problem: Problem, device: torch.device) -> Problem:
+    """Bring all samples to a device: as bytes, they are small."""
+    train, val, test = (
+        split._replace(inputs=split.inputs.to(device), targets=split.targets.to(device))
+        for split in (problem.train, problem.val, problem.test)
+    )
+    return problem._replace(train=train, val=val, test=test)
+
+
+def weights(net: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a net's weights on the CPU, in the usual order of memory."""
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+        for name, value in net.state_dict().items()
+    }
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint: plain values and tensors only, so that loaders can refuse everything else."""
+    aside = path.with_name(f".{path.name}.part")
+    torch.save(content, aside)
+    aside.replace(path)
+
+
+def load(path: Path, net: Net) -> dict[str, Any]:
+    """Read a checkpoint, put its weights into a net, and return all of it.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, is no checkpoint, or is one of another net.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {path}: give the path of a file such as model_best.pth") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(content, dict) or "net" not in content:
+        raise UserError(f"{path} is no checkpoint of a net: it should hold net and epoch")
+    found = {name.removeprefix(PARALLEL): value for name, value in content["net"].items()}
+    own = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in found.items()}
+    if own != given:
+        differing = sorted(name for name in {*own, *given} if own.get(name) != given.get(name))
+        raise UserError(
+            f"{path} holds the weights of another net: {differing[0]} is {given.get(differing[0], 'not there')}, and"
+            f" should be {own.get(differing[0], 'not there')}; set model, width and max_iters as that net was trained"
+        )
+    net.load_state_dict(found)
+    return content
