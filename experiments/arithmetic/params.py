@@ -224,7 +224,7 @@ SINGLE_LAYER = Experiment(
     "arithmetic.single_layer",
     params=SingleLayer,
     train="experiments.arithmetic.train:train",
-    version=2,
+    version=3,
     cadence="log_interval",
     steps="max_iterations",
 )

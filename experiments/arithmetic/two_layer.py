@@ -57,6 +57,7 @@ TWO_LAYER = Experiment(
     "arithmetic.two_layer",
     params=TwoLayer,
     train="experiments.arithmetic.train:train",
+    version=2,
     cadence="log_interval",
     steps="max_iterations",
 )

@@ -75,7 +75,7 @@ def runs(name):
     return found
 
 
-def identity(words, experiment="single_layer", script="single_layer", params=SingleLayer, version=2):
+def identity(words, experiment="single_layer", script="single_layer", params=SingleLayer, version=3):
     given = params.model_validate(parameters(script, words))
     return run_id(f"arithmetic.{experiment}", version, flatten(given)), given
 
@@ -157,7 +157,7 @@ def test_the_tasks_of_a_job_array():
     ],
 )
 def test_the_second_layer_of_two(line, layers):
-    _, given = identity([*line.split(), "--operation", "mul"], "two_layer", "simple_function_static", TwoLayer, 1)
+    _, given = identity([*line.split(), "--operation", "mul"], "two_layer", "simple_function_static", TwoLayer, 2)
     assert given.layers == layers
     assert (given.input_size, given.subset_size, given.subset_overlap) == (100, 25, 12)
 

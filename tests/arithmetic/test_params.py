@@ -25,7 +25,7 @@ def make(**values):
 
 def test_the_experiment_is_installed_and_needs_no_torch():
     found = find("arithmetic.single_layer")
-    assert (found.params, found.train, found.version) == (SingleLayer, SINGLE_LAYER.train, 2)
+    assert (found.params, found.train, found.version) == (SingleLayer, SINGLE_LAYER.train, 3)
     code = "import sys, experiments.arithmetic.params, experiments.arithmetic.data; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 

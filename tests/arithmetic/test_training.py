@@ -221,6 +221,24 @@ def test_trap_13_a_run_whose_numbers_go_bad_is_a_result_and_harms_no_neighbour()
     np.testing.assert_array_equal(both.series(0)[1], alone.series(0)[1])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_moment_beyond_single_precision_rests_its_parameter_and_the_others_learn_on(seed):
+    """1/x of inputs to 1e-4: squares of gradients overflow, and the gold weights are found all the same."""
+    model = NPU | {"npu": {"init": "xavier-uniform-constrained", "clip": "wg"}}
+    p = make(
+        model, operation="reciprocal", input_size=1, subsets=1, seed=seed, max_iterations=400, log_interval=100,
+        interpolation=[0, 1e-4], extrapolation=[0, 1e-4],
+    )  # fmt: skip
+    recorder = MemoryRecorder(orders_at=lambda _: Orders(checkpoint=True))
+    train(SINGLE_LAYER, [p], recorder, engine=resolve("eager", "cpu"))
+    last = recorder.checkpoints[-1][1].arrays
+    assert recorder.verdicts == {0: ("done", 400)}
+    assert (last["optimiser.second"] == np.finfo(np.float32).max).any()
+    run = Run(p, torch.float32)
+    list(run.train())
+    assert last["w"][:, 0].tolist() == run.packed.tolist() == [-1, 1]
+
+
 def test_trap_9_the_l1_penalty_includes_the_gates():
     weights = trained_weights(make(MODELS["real-npu baseline"], l1={"start": 10.0, "end": 10.0}))
     assert (weights[0, 2:] == 0.5).all()

@@ -122,7 +122,7 @@ def test_lanes_train_as_the_plain_network_does(model, task):
 
 def test_the_experiment_and_the_papers_defaults():
     found = find("arithmetic.two_layer")
-    assert (found.params, found.version, found.cadence) == (TwoLayer, 1, "log_interval")
+    assert (found.params, found.version, found.cadence) == (TwoLayer, 2, "log_interval")
     p = TwoLayer()
     assert (p.input_size, p.subset_size, p.subset_overlap, p.subsets, p.hidden_size) == (100, 25, 12, 2, 2)
     assert (p.max_iterations, p.batch_size, p.learning_rate, p.interpolation, p.extrapolation) == (
