@@ -63,6 +63,8 @@ class GridOptions:
         Where to train, how many processes side by side, and the folder of all studies, if anything was said.
     only, prune, rerun_stale, probe
         Which runs, and what else is to be done about them; see :class:`orchestrator.submit.Request`.
+    allow_env_change, allow_mixed_engines
+        What workers may do; ``resources.allow`` of a grid.
     """
 
     grid: str
@@ -73,6 +75,8 @@ class GridOptions:
     prune: bool = False
     rerun_stale: bool = False
     probe: bool = False
+    allow_env_change: bool = False
+    allow_mixed_engines: bool = False
     root: str | None = None
 
 
@@ -85,6 +89,8 @@ _GRID_OPTIONS = (
     click.option("--prune", is_flag=True, help="Let go of runs that left the grid."),
     click.option("--rerun-stale", is_flag=True, help="Train results of older sources again."),
     click.option("--probe", is_flag=True, help="First train the two extreme tasks for a few steps, and measure them."),
+    click.option("--allow-env-change", is_flag=True, help="Let workers run with other packages than are here now."),
+    click.option("--allow-mixed-engines", is_flag=True, help="Let workers compute with another engine than the first."),
     root_option,
 )
 

@@ -70,6 +70,9 @@ def read(options: GridOptions) -> Work:
     path = Path(options.grid)
     flags = {"cluster": options.cluster, "workers": options.workers}
     words = [*options.overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
+    allowed = {"env-change": options.allow_env_change, "mixed-engines": options.allow_mixed_engines}
+    if any(allowed.values()):
+        words.append(f"resources.allow=[{', '.join(name for name, given in allowed.items() if given)}]")
     project = project_of(path)
     loaded = load(path, file=options.grid, overrides=words, project=project)
     given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}

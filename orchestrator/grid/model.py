@@ -89,6 +89,11 @@ class Resources(Section):
     cluster: Name = Field("local", description="local, slurm, lsf, or a cluster profile")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the runs compute")
     engine: Literal["auto", "eager", "compiled"] = Field("auto", description="how lanes are computed")
+    allow: list[Literal["env-change", "mixed-engines"]] = Field(
+        default_factory=list,
+        description="what workers may do although it may change last bits: run with other packages than were there at "
+        "submission, compute with another engine than the study began with",
+    )
     checkpoint: Time = Field("60s", description="time between checkpoints")
     retries: int = Field(2, ge=0, description="how often a failed run is tried again")
     partition: str | None = Field(None, description="Slurm partition")

@@ -166,8 +166,9 @@ def _unfinished(study: Study, incarnation: Incarnation, recorder: TaskRecorder) 
 
 def _refusal(study: Study, incarnation: Incarnation, packages: str) -> Failure | None:
     """Say why this machine's packages must not be used: they differ from those of the submission."""
-    asked = incarnation.task.submission.packages
-    if not asked or asked == packages:
+    submission = incarnation.task.submission
+    asked = submission.packages
+    if not asked or asked == packages or "env-change" in submission.resources.get("allow", ()):
         return None
     wanted, here = study.packages(asked) or {}, study.packages(packages) or {}
     differing = [
@@ -178,7 +179,8 @@ def _refusal(study: Study, incarnation: Incarnation, packages: str) -> Failure |
     return sentence(
         "engine",
         f"the packages installed on {socket.gethostname()} are not those of the submission: {', '.join(differing[:5])}"
-        f"{', …' if len(differing) > 5 else ''}. Submit again to train with these",
+        f"{', …' if len(differing) > 5 else ''}. Submit again to train with these, or with --allow-env-change "
+        "if machines differ",
     )
 
 

@@ -119,6 +119,8 @@ def _attempt(work: Work, lanes: list[int], engine: Mapping[str, Any]) -> Failure
 def pin_engine(study: Study, resources: Mapping[str, Any]) -> dict[str, Any] | Failure:
     """Resolve the engine, and pin it for the study if this is the first worker.
 
+    Where the grid allows mixed engines, every machine takes its own; the journal has it for each attempt.
+
     Returns
     -------
     dict[str, Any] | Failure
@@ -128,7 +130,8 @@ def pin_engine(study: Study, resources: Mapping[str, Any]) -> dict[str, Any] | F
 
     pinned = study.engine()
     kind, device = resources.get("engine", "auto"), resources.get("device", "auto")
-    if pinned is not None:
+    mixed = "mixed-engines" in resources.get("allow", ())
+    if pinned is not None and not mixed:
         kind = pinned["kind"] if kind == "auto" else kind
         device = pinned["device"] if device == "auto" else device
     try:
@@ -136,14 +139,18 @@ def pin_engine(study: Study, resources: Mapping[str, Any]) -> dict[str, Any] | F
     except UserError as error:
         return sentence("engine" if pinned else "user error", str(error))
     pinned = study.pin_engine(here)
-    if here == pinned:
-        return pinned
+    if here == pinned or mixed:
+        return here
     differing = [
         f"{name} {here.get(name)} instead of {pinned.get(name)}"
         for name in sorted({*here, *pinned})
         if here.get(name) != pinned.get(name)
     ]
-    return sentence("engine", f"this machine's engine is not the one that the study began with: {', '.join(differing)}")
+    return sentence(
+        "engine",
+        f"this machine's engine is not the one that the study began with: {', '.join(differing)}. "
+        "To train on both kinds of machine, submit with --allow-mixed-engines",
+    )
 
 
 # --- one run at a time ------------------------------------------------------------------------------------------------

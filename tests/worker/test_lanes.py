@@ -146,3 +146,13 @@ def test_another_engine_than_the_pinned_one_is_refused(tmp_path):
     assert log.failures[0]["class"] == "engine"
     assert "torch" in log.failures[0]["message"]
     assert "0.4.1" in log.failures[0]["message"]
+
+
+def test_another_engine_is_taken_where_that_is_allowed(tmp_path):
+    study = stacked(tmp_path, [{"steps": 5}] * 2, resources={"allow": ["mixed-engines"]})
+    study.pin_engine({"kind": "eager", "device": "cpu", "torch": "0.4.1", "isa": "SSE", "threads": 1})
+    assert work(study) == 0
+    [log] = study.incarnations("1-0")
+    assert [verdict[0] for verdict in log.verdicts] == ["done", "done"]
+    assert log.engine["torch"] != "0.4.1"
+    assert study.engine()["torch"] == "0.4.1"

@@ -253,6 +253,12 @@ def test_other_packages_than_the_submission_had_are_refused(tmp_path):
     [log] = study.incarnations("1-0")
     assert (log.end, log.failures[0]["class"]) == ("environment", "engine")
     assert "instead of" in stderr(study)
+    allowing = {"resources": {"allow": ["env-change"]}}
+    study = plain_study(tmp_path / "allowed", PLAIN, [{}], packages=digest, **allowing)
+    study.record_packages({"python": "2.7", "torch": "0.1"})
+    assert work(study) == 0
+    [log] = study.incarnations("1-0")
+    assert (log.end, log.verdicts[0][0]) == ("finished", "done")
 
 
 # --- ownership --------------------------------------------------------------------------------------------------------
