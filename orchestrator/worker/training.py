@@ -135,7 +135,7 @@ def pin_engine(study: Study, resources: Mapping[str, Any]) -> dict[str, Any] | F
         kind = pinned["kind"] if kind == "auto" else kind
         device = pinned["device"] if device == "auto" else device
     try:
-        here = json.loads(json.dumps(resolve(kind, device)))
+        here: dict[str, Any] = json.loads(json.dumps(resolve(kind, device)))
     except UserError as error:
         return sentence("engine" if pinned else "user error", str(error))
     pinned = study.pin_engine(here)
