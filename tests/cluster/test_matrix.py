@@ -155,10 +155,11 @@ def test_preemption_with_and_without_grace_and_cancelling(lab: Lab, shared: Path
 
 KILLS_CONTROLLER = """\
 case "$*" in *--test-only*) exec "$REAL" "$@";; esac
-if [ ! -e "$HERE/killed" ]; then
-    touch "$HERE/killed"
+if [ ! -e "$HERE/begun" ]; then
+    touch "$HERE/begun"
     {before}
     kill -9 $(cat {pid})
+    touch "$HERE/killed"
     {after}
 fi
 """
@@ -200,6 +201,28 @@ def test_accounting_dies_and_the_queue_forgets(lab: Lab, shared: Path, expected:
         assert len(project.study().chain()) > 1
     finally:
         lab._start("slurmdbd", "slurmdbd", "-D", env={"MYSQL_UNIX_PORT": f"{lab.folder}/run/mysql.sock"})
+
+
+def test_a_node_that_fails_is_left_out_of_later_attempts(lab: Lab, shared: Path, expected: Rows) -> None:
+    """Its jobs may not be requeued: accounting says that the node failed, and the steward asks for another one."""
+    bad, others = lab.nodes[1], [lab.nodes[0], lab.nodes[2]]
+    project = MatrixProject(shared / "node", lab, extra="[--no-requeue]")
+    for node in (*others, lab.nodes[3]):
+        lab.drain(node)
+    project.held()
+    for node in (*others, lab.nodes[3]):
+        lab.resume(node)
+    lab.kill_node(bad)
+    try:
+        project.until(lambda: sum(log.n > 1 and log.begun != [None] for log in project.logs()) == 3, "second attempts")
+        project.release()
+        project.arrived(expected)
+    finally:
+        lab.start_node(bad)
+    assert "node" in project.ends()
+    later = project.study().chain()[1:]
+    assert [entry.resources["exclude"] for entry in later] == [[bad]] * len(later)
+    assert bad not in {log.begin["node"] for log in project.logs() if log.n > 1 and "node" in log.begin}
 
 
 # --- disks ------------------------------------------------------------------------------------------------------------

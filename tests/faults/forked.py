@@ -24,7 +24,7 @@ from tests.faults.inject import Calls, Ended, in_child
 from tests.study.studies import FakeCluster
 from tests.worker.helpers import make_study
 
-SWEEP = "ORCH_SWEEP"
+SWEEP = "ORCH_TESTS_SWEEP"
 """Set to ``all``, sweeps take every call; otherwise a sample of them, the same every time."""
 
 NOISY = {

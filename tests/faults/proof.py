@@ -7,6 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from export import corpus
 from export.check import series
@@ -32,6 +34,22 @@ def rows(study: Study) -> Rows:
                 run = described.runs[described.points[point]]
                 found[run].setdefault(gathered.tags[tag], []).append((step, value))
     return dict(found)
+
+
+def curves(study: Study) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Return the curve of every tag of every run, as TensorBoard itself shows it."""
+    found = {}
+    for folder in sorted(study.path.glob("events/*/*")):
+        shown = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+        tags = shown.Tags()["scalars"]
+        found[folder.name] = {tag: [(event.step, event.value) for event in shown.Scalars(tag)] for tag in tags}
+    return found
+
+
+def written(study: Study) -> int:
+    """Return how many events with values are in a study's files, whether they count or not."""
+    files = study.path.glob("events/*/*/*")
+    return sum(event.HasField("summary") for file in files for event in EventFileLoader(str(file)).Load())
 
 
 def contradictions(study: Study, *, damage: bool = False) -> list[Finding]:

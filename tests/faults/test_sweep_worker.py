@@ -10,7 +10,7 @@ from orchestrator import submit
 from orchestrator.study.study import Study
 from tests.faults.forked import ForkCluster, copy, noisy, repair, sample, stacked, train
 from tests.faults.inject import Mortal
-from tests.faults.proof import proven, rows
+from tests.faults.proof import curves, proven, rows, written
 from tests.worker.helpers import work
 
 KINDS = {"ordinary code": noisy, "lanes": stacked}
@@ -19,7 +19,7 @@ HOWS = ["before", "after", "torn", "lost"]
 
 @pytest.fixture(scope="module", params=KINDS)
 def whole(request, tmp_path_factory):
-    """A study that was submitted, the series it should have, and the number of calls that takes."""
+    """A study that was submitted; its series, how many calls they take, its curves and the number of its events."""
     import orchestrator.lanes.lanes  # noqa: F401  (once, for all workers that are forked from here)
 
     publish, folder = KINDS[request.param], tmp_path_factory.mktemp("whole")
@@ -29,7 +29,7 @@ def whole(request, tmp_path_factory):
     ended = train(calm, "1-0", fault=Mortal(calm.path, 0, "before"))
     assert ended.status == 0
     proven(calm)
-    return study, rows(calm), ended.calls
+    return study, rows(calm), ended.calls, curves(calm), written(calm)
 
 
 def repacked(study, cluster, lanes):
@@ -42,7 +42,8 @@ def repacked(study, cluster, lanes):
 
 @pytest.mark.parametrize("how", HOWS)
 def test_killed_at_any_call_it_goes_on_to_the_same_numbers(whole, tmp_path, how):
-    study, expected, calls = whole
+    study, expected, calls, shown, count = whole
+    orphans = 0
     assert calls > 50
     for k in sample(calls, 12):
         hurt, cluster = copy(study, tmp_path / str(k)), ForkCluster("fake")
@@ -51,11 +52,14 @@ def test_killed_at_any_call_it_goes_on_to_the_same_numbers(whole, tmp_path, how)
         cluster.states[job] = "gone"
         repair(hurt, cluster)
         proven(hurt, expected)
+        assert curves(hurt) == shown  # one clean curve in TensorBoard, too
+        orphans += written(hurt) - count
+    assert orphans > 0  # although steps were written that nothing covers
 
 
 def test_killed_again_and_again_it_still_arrives(whole, tmp_path):
     """Each incarnation dies a little later than it takes to get a little further."""
-    study, expected, calls = whole
+    study, expected, calls, *_ = whole
     hurt = copy(study, tmp_path)
     ForkCluster("fake").adopt(hurt)
     for k in range(60):
@@ -67,7 +71,7 @@ def test_killed_again_and_again_it_still_arrives(whole, tmp_path):
 
 def test_repacked_while_it_goes_on(whole, tmp_path):
     """Its runs go on apart, in smaller tasks."""
-    study, expected, calls = whole
+    study, expected, calls, *_ = whole
     hurt, cluster = copy(study, tmp_path), ForkCluster("fake")
     job = cluster.adopt(hurt)
     train(hurt, "1-0", fault=Mortal(hurt.path, calls // 2, "after"))
