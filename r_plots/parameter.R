@@ -55,6 +55,7 @@ marks <- bind_rows(lapply(facets, function(facet) {
   )
 }))
 marks$facet <- factor(marks$facet, levels = facets, labels = titles[facets])
+marks <- mutate(marks, across(c(value, lower, upper), without_dust))
 frame <- tibble(facet = factor(titles[facets], levels = titles[facets]), value = 0)
 if ("success" %in% facets) frame <- bind_rows(frame, tibble(facet = factor(titles["success"], titles[facets]), value = 1))
 

@@ -52,6 +52,7 @@ marks <- complete(marks, facet, x, colour)
 marks$facet <- factor(marks$facet, levels = facets, labels = titles[facets])
 # The axes begin at 0; an interval that reaches below is cut there.
 marks$lower <- pmax(marks$lower, 0)
+marks <- mutate(marks, across(c(value, lower, upper), without_dust))
 
 success <- titles[["success"]]
 # Each axis begins at 0; that of the success rate ends at 1. A facet without any number says so. Where nothing is above

@@ -1,5 +1,7 @@
 """Scripts of the arithmetic figures: what they draw, and what they say of tables that are none of theirs."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,23 @@ def summary(column, values):
             row |= {"success_lower": 0.2, "success_upper": 0.9} | dict.fromkeys(STATISTICS, 0.1)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+@needs_r
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="poppler-utils are not installed")
+@pytest.mark.parametrize(("name", "words"), [("range_success", ["x=size"]), ("parameter", ["x=size"])])
+def test_sparsity_errors_of_zero_are_drawn_as_zero(tmp_path, name, words):
+    """The published fit lifts them to 1e-16, which is no scale for an axis."""
+    table = summary("size", ["a", "b"])
+    sparsity = [column for column in table if column.startswith("sparsity_published")]
+    table[sparsity] = 1.0000000000000003e-16
+    table.to_csv(tmp_path / "t.csv", index=False)
+    done = script(name, "t.csv", "out.pdf", "estimate=published", "facets=sparsity", *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = subprocess.run(["pdftotext", "out.pdf", "-"], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "Sparsity error" in text
+    assert re.search(r"^0$", text, re.MULTILINE)
+    assert not re.search(r"10\s*[−-]", text), text
 
 
 @needs_r
