@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from orchestrator import identity
 from orchestrator.experiment import flatten
 from orchestrator.grid.load import Grid
 from orchestrator.grid.resolve import Resolver
-from orchestrator.grid.walk import Dropper, Walk
+from orchestrator.grid.walk import Walk
 from orchestrator.identity import Leaf, encode
 from orchestrator.points import MISSING, Column, Points, Value, code_type
 
@@ -39,31 +38,6 @@ def points(grid: Grid) -> Iterator[Point]:
         for codes, raw, model in Walk(grid.experiment, resolver):
             label = {axis.name: axis.label(code) for axis, code in zip(axes, codes, strict=True)}
             yield Point(identity.to_text(raw), {path: _json(leaf) for path, leaf in flatten(model).items()}, label)
-
-
-def count(resolver: Resolver) -> int:
-    """Return the number of points of a sub-grid: only the axes that rules speak of are walked."""
-    sub = resolver.sub
-    dropper = Dropper(resolver)
-    last = len(sub.axes) - 1
-    involved = sorted(dropper.deps)
-    rest = sub.product()
-    for i in involved:
-        rest //= len(sub.axes[i])
-    outer = [i for i in involved if i != last]
-    inner = range(len(sub.axes[last]) if last in involved else 1)
-    codes = [0] * len(sub.axes)
-    kept = 0
-    for values in itertools.product(*(range(len(sub.axes[i])) for i in outer)):
-        for i, code in zip(outer, values, strict=True):
-            codes[i] = code
-        active = dropper.active(codes)
-        kept += len(inner)
-        for code in inner if active else ():
-            if last in involved:
-                codes[last] = code
-            kept -= dropper.drops(active, codes)
-    return kept * rest
 
 
 def expand(grid: Grid) -> Points:

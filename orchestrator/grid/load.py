@@ -21,6 +21,7 @@ from orchestrator.grid.axes import (
     refuse_overlap,
 )
 from orchestrator.grid.document import Items, Node, parse
+from orchestrator.grid.drop import count
 from orchestrator.grid.model import ExportSpec, FigureSpec, Name, Resources, Section
 from orchestrator.grid.overrides import apply, words
 from orchestrator.grid.parameters import Parameters
@@ -76,8 +77,6 @@ class Grid:
 
     def count(self) -> int:
         """Return the number of points, without expanding them."""
-        from orchestrator.grid.expand import count
-
         return sum(count(resolver) for resolver in self.resolvers)
 
 
