@@ -122,8 +122,8 @@ def test_thresholds_of_small_numbers_are_the_commands_rounded_up(figure, level):
     for model, branch in tree.items():
         for label, value in branch["range"].items():
             exact = rows[f"zero.range.{level}{suffix[model]}", label.replace(")", "]")]
-            # Another library may round otherwise in the last bits.
-            assert exact * (1 - 3e-5) <= value <= exact * (1 + 1.3e-4)
+            # A 50,000th more, and rounded up; another library may round otherwise in the last bits.
+            assert exact * (1 - 1e-5) <= value <= exact * (1 + 1.5e-4)
 
 
 @pytest.mark.parametrize(
