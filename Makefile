@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint format lock test-site bench-lanes bench-grid bench-export bench-start bench-submit clean
+.PHONY: help setup demo smoke test lint format lock test-site soak bench-lanes bench-grid bench-export bench-start bench-submit clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -25,10 +25,15 @@ smoke: setup     ## the demo, shortened: seconds instead of minutes
 
 test: setup      ## every test
 	@tools/debian.sh figures compiler pdf || true
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder  # the longest files are few tests, and begin early
 
 test-site: setup ## the conformance suite on your own cluster: make test-site SITE=lsf FOLDER=/shared/folder
 	ORCH_TESTS_SITE=$(SITE) ORCH_TESTS_FOLDER=$(FOLDER) $(BIN)/python -m pytest tests/cluster/test_conformance.py -n 0
+
+soak: setup      ## a study under random faults on a real Slurm: make soak MINUTES=60 RUNS=500 EVERY=3 SEED=7
+	@tools/debian.sh slurm || true
+	ORCH_TESTS_SOAK=$(or $(MINUTES),30) ORCH_TESTS_SOAK_RUNS=$(or $(RUNS),300) ORCH_TESTS_SOAK_EVERY=$(or $(EVERY),3) \
+	$(if $(SEED),ORCH_TESTS_SOAK_SEED=$(SEED)) $(BIN)/python -m pytest tests/cluster/test_soak.py -q -s -n 0
 
 lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/ruff check .
