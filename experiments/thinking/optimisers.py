@@ -15,7 +15,7 @@ RECURRENT = "recur"
 """What the names of the recurrent module's parameters have in them, and no others."""
 
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": lambda groups, **given: torch.optim.SGD(groups, momentum=0.9, fused=True, **given),
+    "sgd": lambda groups, **given: torch.optim.SGD(groups, momentum=0.9, **given),
     "adam": lambda groups, **given: torch.optim.Adam(groups, fused=True, **given),
     "adamw": lambda groups, **given: torch.optim.AdamW(groups, fused=True, **given),
     "adadelta": lambda groups, **given: torch.optim.Adadelta(groups, rho=0.9, eps=1e-6, **given),
