@@ -117,17 +117,24 @@ def phrase(start: datetime, now: datetime) -> str:
 
 # --- squeue -----------------------------------------------------------------------------------------------------------
 
-LISTING = "%i|%T"
+LISTING = "%i|%T|%r"
 """What every refresh asks of ``squeue``: no field that a user can fill with anything."""
 
+ABANDONED = "launch failed requeued held"
+"""Why a job waits that a machine could not start: for somebody to release it, and nobody knows that he should.
 
-def read_listing(text: str) -> Iterator[tuple[Key, str]]:
-    """Read rows of :data:`LISTING`: which elements, and the scheduler's word; anything else is passed over."""
+It counts as gone. Should it be released after all, its tasks have another owner by then, and it leaves.
+"""
+
+
+def read_listing(text: str) -> Iterator[tuple[Key, str, str]]:
+    """Read rows of :data:`LISTING`: which elements, the scheduler's word, and why; anything else is passed over."""
     for line in text.splitlines():
-        name, separator, word = line.partition("|")
+        name, separator, rest = line.partition("|")
         key = read_key(name)
         if separator and key is not None:
-            yield key, word.strip()
+            word, _, reason = rest.partition("|")
+            yield key, word.strip(), reason.strip()
 
 
 _ALIVE: Mapping[JobState, int] = {"gone": 0, "pending": 1, "unknown": 2, "running": 3}
@@ -144,8 +151,8 @@ def read_states(text: str, asked: Collection[str]) -> dict[str, JobState]:
         Ids of the jobs in question; others may stand in the listing too.
     """
     states: dict[str, JobState] = dict.fromkeys(asked, "gone")
-    for (job_id, elements), word in read_listing(text):
-        if job_id not in states:
+    for (job_id, elements), word, reason in read_listing(text):
+        if job_id not in states or _plain(reason) == ABANDONED:
             continue
         state = read_word("slurm", word).state
         keys = [job_id] if elements is None else [f"{job_id}_{index}" for index in elements.values]
@@ -154,6 +161,11 @@ def read_states(text: str, asked: Collection[str]) -> dict[str, JobState]:
         for key in keys:  # an element that is listed twice, while it is requeued, is what is more alive
             states[key] = max(state, states.get(key, "gone"), key=_ALIVE.__getitem__)
     return states
+
+
+def _plain(reason: str) -> str:
+    """Return a reason as every version of Slurm may have written it: with blanks or underscores, in any case."""
+    return reason.replace("_", " ").strip("()").lower()
 
 
 # --- tables and records -----------------------------------------------------------------------------------------------

@@ -115,3 +115,25 @@ def test_a_suspended_job_is_nobody_elses(slurm: Lab, tmp_path: Path, expected: R
     project.arrived(expected)
     assert len(project.study().chain()) == 1
     assert contradictions(Study(project.study().path)) == []
+
+
+def test_a_job_that_slurm_holds_after_a_failed_launch_is_taken_up(make_slurm, tmp_path: Path, expected: Rows) -> None:
+    """A prolog fails: Slurm queues the job again, for somebody to release it, and drains the node."""
+    failing = tmp_path / "failing"
+    prolog = tmp_path / "prolog.sh"
+    prolog.write_text(f"#!/bin/sh\ntest ! -e {failing}\n")
+    prolog.chmod(0o755)
+    lab: Lab = make_slurm(nodes=2, cpus=4, extra=[f"Prolog={prolog}", "PrologFlags=Alloc"])
+    project = MatrixProject(tmp_path / "held", lab)
+    failing.touch()
+    project.orch("submit", "walk.yaml")
+    job = project.job()
+    lab.wait(lambda: lab.field(f"{job}_0", "Reason") == "launch_failed_requeued_held", "the failure of the prolog")
+    failing.unlink()
+    for node in lab.nodes:
+        lab.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)  # those that were drained
+    project.orch("submit", "walk.yaml")
+    project.arrived(expected)
+    lab.run("scontrol", "release", job, check=False)  # somebody does, too late
+    lab.run("scancel", "--user=root")
+    assert project.verdicts() == {1: 3}
