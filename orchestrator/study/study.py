@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError, nearest
 from orchestrator.states import JobState
-from orchestrator.study import atomic
+from orchestrator.study import atomic, sealed
 from orchestrator.study.generation import Generation
 from orchestrator.study.history import History, fold
 from orchestrator.study.incarnation import Incarnation
@@ -386,9 +386,21 @@ class Study(Pinned):
             if (entry.n, array) not in handed
             for spec in entry.tasks_of(array)
         }
-        history = fold(
-            chain, self._runs, lambda name, count: self._logs(name, count) if name in begun else [], unhanded
-        )
+        known = sealed.read(self.path)
+        fresh: dict[str, list[IncarnationLog]] = {}
+
+        def logs(name: str, count: int) -> list[IncarnationLog]:
+            if name not in begun:
+                return []
+            if name in known:
+                return known[name]
+            found = self._logs(name, count)
+            if sealed.over(found):
+                fresh[name] = found
+            return found
+
+        history = fold(chain, self._runs, logs, unhanded)
+        sealed.write(self.path, known, fresh)
         history.last = max(self._chain_numbers(), default=0)
         history.unhanded = unhanded
         history.damaged[:0] = self.damage()
