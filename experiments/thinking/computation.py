@@ -63,8 +63,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
     aside.replace(path)
 
 
-def load(path: Path, net: Net) -> dict[str, Any]:
-    """Read a checkpoint, put its weights into a net, and return all of it.
+def made_as(p: Thinking) -> dict[str, Any]:
+    """Return what a net's weights do not tell of it."""
+    return {"problem": p.problem, "model": p.model, "recall_relu": p.recall_relu}
+
+
+def load(path: Path, net: Net, p: Thinking) -> dict[str, Any]:
+    """Read a checkpoint, put its weights into the net that parameters describe, and return all of it.
 
     Raises
     ------
@@ -88,5 +93,11 @@ def load(path: Path, net: Net) -> dict[str, Any]:
             f"{path} holds the weights of another net: {differing[0]} is {given.get(differing[0], 'not there')}, and"
             f" should be {own.get(differing[0], 'not there')}; set model, width and max_iters as that net was trained"
         )
+    expected = made_as(p)
+    for name, value in content.get("made_as", expected).items():
+        if expected.get(name) != value:
+            raise UserError(
+                f"{path} holds the weights of a net with {name} {value}, and {name} is {expected.get(name)} here"
+            )
     net.load_state_dict(found)
     return content

@@ -81,7 +81,7 @@ def begin(work: Work) -> dict[str, Any]:
     state = {"epoch": 0, "batch": 0, "loss": 0.0, "right": 0, "best": Best(), "train_acc": None, "val_acc": None}
     state |= {"train_accs": [], "val_accs": [], "test_accs": [], "tested": None}
     if p.model_path is not None:
-        given = computation.load(Path(p.model_path).expanduser(), work.net)
+        given = computation.load(Path(p.model_path).expanduser(), work.net, p)
         state["epoch"] = int(given.get("epoch", -1)) + 1
         if given.get("optimizer_name") == p.optimizer and state["epoch"] < p.epochs:
             rates = [group["base"] for group in work.optimiser.param_groups]
@@ -267,7 +267,7 @@ def finish(work: Work, state: dict[str, Any]) -> None:
 
 def save(work: Work, name: str, net: dict[str, Tensor], epoch: int, *, optimiser: bool = True) -> None:
     """Write a checkpoint into the run's folder; the optimiser belongs to the weights as they are now."""
-    content: dict[str, Any] = {"net": net, "epoch": epoch}
+    content: dict[str, Any] = {"net": net, "epoch": epoch, "made_as": computation.made_as(work.p)}
     if optimiser:
         content |= {"optimizer": work.optimiser.state_dict(), "optimizer_name": work.p.optimizer}
     computation.save(work.run.dir / name, content)

@@ -180,24 +180,33 @@ def test_training_goes_on_from_a_checkpoint_file(tmp_path):
     content["net"] = {f"module.{name}": value for name, value in content["net"].items()}  # of several GPUs
     torch.save(content, tmp_path / "parallel.pth")
     net = build(p)
-    computation.load(tmp_path / "parallel.pth", net)
+    computation.load(tmp_path / "parallel.pth", net, p)
     assert torch.equal(net.projection.weight, weights(path)["projection.weight"])
 
 
 def test_checkpoints_that_do_not_fit(tmp_path):
-    net = build(Thinking(**SMOKE))
+    p = Thinking(**SMOKE)
+    net = build(p)
     with pytest.raises(UserError, match="there is no checkpoint"):
-        computation.load(tmp_path / "none.pth", net)
+        computation.load(tmp_path / "none.pth", net, p)
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        computation.load(tmp_path / "text.pth", net)
+        computation.load(tmp_path / "text.pth", net, p)
     torch.save({"weights": 1}, tmp_path / "else.pth")
     with pytest.raises(UserError, match="is no checkpoint of a net"):
-        computation.load(tmp_path / "else.pth", net)
+        computation.load(tmp_path / "else.pth", net, p)
     other = build(Thinking(**SMOKE | {"width": 4}))
     torch.save({"net": other.state_dict()}, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"weights of another net: .* should be .*; set model, width and max_iters"):
-        computation.load(tmp_path / "other.pth", net)
+        computation.load(tmp_path / "other.pth", net, p)
+
+
+def test_weights_that_fit_and_yet_belong_to_another_net(tmp_path):
+    p = Thinking(problem="mazes", model="dt_net_recall_2d", width=4)
+    torch.save({"net": build(p).state_dict(), "made_as": computation.made_as(p)}, tmp_path / "model_.pth")
+    other = p.model_copy(update={"recall_relu": True})
+    with pytest.raises(UserError, match="a net with recall_relu False, and recall_relu is True here"):
+        computation.load(tmp_path / "model_.pth", build(other), other)
 
 
 def test_too_few_samples_for_a_batch(tmp_path):
