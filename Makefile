@@ -54,8 +54,9 @@ bench-lanes: setup   ## lanes beside one process per run (about an hour; options
 bench-grid: setup    ## expansion, validation and hashing of 10^5 and 10^6 runs
 	$(BIN)/python benchmarks/bench_grid.py
 
-bench-export: setup  ## export beside TensorBoard's readers and tbparse (about half an hour)
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]' || echo 'tbparse could not be installed: it is left out'
+bench-export: setup  ## export beside TensorBoard's readers and tbparse (a quarter of an hour)
+	@$(BIN)/python -c 'import tbparse' 2>/dev/null || $(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]' || \
+		echo 'tbparse could not be installed: it is left out'
 	$(BIN)/python benchmarks/bench_export.py
 
 bench-start: setup   ## start-up of orch --help and orch status above a bare interpreter

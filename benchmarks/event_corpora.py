@@ -12,6 +12,7 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+from event_measures import place
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -37,7 +38,7 @@ def main() -> None:
 
 def make(folder: Path, name: str, scale: float = 1.0) -> Path:
     """Make a corpus, unless it is there, and return its folder."""
-    path = folder / (name if scale == 1 else f"{name}-{scale:g}")
+    path = place(folder, name, scale)
     if not (path / "complete").exists():
         CORPORA[name](path, scale)
         (path / "complete").touch()

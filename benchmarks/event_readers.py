@@ -1,11 +1,13 @@
 """The readers that ``bench_export.py`` compares, each a process: ``python event_readers.py READER FOLDER [PARQUET]``.
 
-Prints a line of JSON: CPU seconds of reading alone (imports left out, child processes counted), rows, a checksum that
-is the same for the same rows in any order, and peak memory. With PARQUET, the rows are written there as a long table.
+Prints a line of JSON: CPU seconds of reading alone (imports left out, child processes counted), peak memory, rows, and
+a digest that is the same for the same rows in any order. With PARQUET, the rows are written there as a long table, and
+it says the CPU seconds from the start of the process until that file is closed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 Columns = dict[str, Any]
-"""run, tag: lists or arrays; step, wall_time, value: arrays. None where the reader writes its table itself."""
+"""run, tag: names, or names and the place of each row's among them; step, wall_time, value: arrays."""
 
 
 def main() -> None:
@@ -28,19 +30,11 @@ def main() -> None:
     imports()
     before = cpu()
     found = read(Path(folder))
-    seconds = cpu() - before
+    told = {"cpu": cpu() - before, "mb": peak()}
     if more:
         save(found, Path(more[0]))
-    print(
-        json.dumps(
-            {
-                "cpu": seconds,
-                "rows": len(found["step"]),
-                "check": checksum(found),
-                "mb": max(resource.getrusage(who).ru_maxrss for who in WHO) / 1e3,
-            }
-        )
-    )
+        told |= {"whole": cpu(), "whole_mb": peak()}
+    print(json.dumps(told | {"rows": len(found["step"]), "digest": digest(found)}))
 
 
 WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -51,12 +45,37 @@ def cpu() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, WHO))
 
 
-def checksum(found: Columns) -> list[float]:
-    """Return sums that do not depend on the order of rows."""
-    value, wall = (np.asarray(found[name], np.float64) for name in ("value", "wall_time"))
-    finite = value[np.isfinite(value)]
-    parts = (int(np.sum(found["step"])), float(np.sort(finite).sum()), float(np.sort(wall).sum()))
-    return [parts[0], round(parts[1], 6), round(parts[2], 1)]
+def peak() -> float:
+    """Return the most memory that this process, or one of its children that ended, had: MB."""
+    return max(resource.getrusage(who).ru_maxrss for who in WHO) / 1e3
+
+
+def digest(found: Columns) -> str:
+    """Return a number that is the same for the same rows, to the bit, in any order: a sum of hashes of rows."""
+    rows = np.zeros(len(found["step"]), np.uint64)
+    for name in ("run", "tag"):
+        rows = _mixed(rows ^ _hashes(found[name]))
+    for name, kind in (("step", np.int64), ("wall_time", np.float64), ("value", np.float64)):
+        rows = _mixed(rows ^ np.ascontiguousarray(found[name], kind).view(np.uint64))
+    return f"{int(np.add.reduce(rows)):016x}"
+
+
+def _mixed(values: Any) -> Any:
+    """Return 64-bit numbers of which each bit depends on all bits of those given (SplitMix64's last step)."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values = (values ^ values >> np.uint64(shift)) * np.uint64(factor)
+    return values ^ values >> np.uint64(31)
+
+
+def _hashes(names: Any) -> Any:
+    codes = None
+    if isinstance(names, tuple):
+        names, codes = names
+    known: dict[str, int] = {}
+    for name in set(names):
+        known[name] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    hashes = np.fromiter((known[name] for name in names), np.uint64, len(names))
+    return hashes if codes is None else hashes[codes]
 
 
 def save(found: Columns, path: Path) -> None:
@@ -79,10 +98,14 @@ def ours(folder: Path) -> Columns:
     from export.decode import Decoder
     from export.reader import Reader, Report
 
-    reports = [Report(path) for _, paths in walk(str(folder)) for path in paths]
-    parts = [batch.rows for batch in Reader(Decoder()).read(reports)]
+    places = [(place, path) for place, paths in walk(str(folder)) for path in paths]
+    decoder = Decoder()
+    batches = list(Reader(decoder).read([Report(path) for _, path in places]))
     names = {"tag": "tag", "step": "step", "wall_time": "wall", "value": "value"}
-    return {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
+    found = {name: np.concatenate([getattr(one.rows, column) for one in batches]) for name, column in names.items()}
+    file = np.concatenate([np.array(one.files).repeat(np.diff(one.rows.first)) for one in batches])
+    runs = [os.path.relpath(place, folder) for place, _ in places]
+    return found | {"run": (runs, file), "tag": (decoder.tags, found["tag"])}
 
 
 def ours_sorted(folder: Path) -> Columns:
@@ -90,20 +113,26 @@ def ours_sorted(folder: Path) -> Columns:
     from export import corpus
     from export.scalars import gather
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         gathered = gather(corpus.of_folder(folder), Path(place), watch=lambda _: None)
         parts = [chunk.latest() for chunk in gathered.chunks()]
     names = {"run": "point", "tag": "tag", "step": "step", "wall_time": "wall", "value": "value"}
-    return {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
+    found = {name: np.concatenate([getattr(part, column) for part in parts]) for name, column in names.items()}
+    return found | {"run": (gathered.corpus.runs, found["run"]), "tag": (gathered.tags, found["tag"])}
 
 
-def ours_numpy(folder: Path) -> Columns:
-    """Read without the compiled pass."""
-    os.environ["ORCH_KERNEL"] = "0"
-    return ours(folder)
+def no_kernel(read: Callable[[Path], Columns]) -> Callable[[Path], Columns]:
+    """Return the same reader without the compiled pass."""
+
+    def plain(folder: Path) -> Columns:
+        os.environ["ORCH_KERNEL"] = "0"
+        return read(folder)
+
+    return plain
 
 
 def import_ours() -> None:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as orch export does
     import export.corpus
     import export.messages
     import export.scalars
@@ -121,17 +150,18 @@ def accumulator(folder: Path) -> Columns:
 
     found: Columns = {"run": [], "tag": [], "step": [], "wall_time": [], "value": []}
     for place, _, names in os.walk(folder):
+        run = os.path.relpath(place, folder)
         if not any("tfevents" in name for name in names):
             continue
         one = EventAccumulator(place, size_guidance={"scalars": 0, "tensors": 0}, purge_orphaned_data=False)
         one.Reload()
         for tag in one.Tags()["scalars"]:
             for event in one.Scalars(tag):
-                _append(found, place, tag, event, event.value)
+                _append(found, run, tag, event, event.value)
         for tag in one.Tags()["tensors"]:
             if one.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
                 for event in one.Tensors(tag):
-                    _append(found, place, tag, event, make_ndarray(event.tensor_proto).item())
+                    _append(found, run, tag, event, make_ndarray(event.tensor_proto).item())
     return {
         name: np.array(column) if name in ("step", "wall_time", "value") else column for name, column in found.items()
     }
@@ -154,7 +184,9 @@ def tbparse(folder: Path) -> Columns:
     wanted = {"event_types": {"scalars"}, "extra_columns": {"dir_name", "wall_time"}}
     frame = SummaryReader(str(folder), pivot=False, **wanted).scalars
     none = np.zeros(0)
-    return {"frame": frame, **{name: frame.get(name, none) for name in ("step", "wall_time", "value")}}
+    columns = {name: frame.get(name, none) for name in ("step", "wall_time", "value")}
+    names = {name: frame.get(column, none) for name, column in (("run", "dir_name"), ("tag", "tag"))}
+    return {"frame": frame, **columns, **names}
 
 
 def import_tbparse() -> None:
@@ -214,8 +246,9 @@ def import_rust() -> None:
 
 READERS: dict[str, tuple[Callable[[], None], Callable[[Path], Columns]]] = {
     "ours": (import_ours, ours),
-    "ours, no kernel": (import_ours, ours_numpy),
-    "ours, sorted": (import_ours, ours_sorted),
+    "ours, no kernel": (import_ours, no_kernel(ours)),
+    "sorted": (import_ours, ours_sorted),
+    "sorted, no kernel": (import_ours, no_kernel(ours_sorted)),
     "EventAccumulator": (import_accumulator, accumulator),
     "tbparse": (import_tbparse, tbparse),
     "Rust --checksum": (import_rust, rust),

@@ -177,7 +177,7 @@ def said(manifest: Manifest) -> Iterator[str]:
 
 
 def _size(count: float) -> str:
-    return f"{count / 2**20:.1f} MiB"
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
 
 
 @contextmanager
