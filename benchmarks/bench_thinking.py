@@ -1,6 +1,7 @@
 """Steps of the deep-thinking nets beside a straightforward implementation, and small nets side by side or packed.
 
-    python benchmarks/bench_thinking.py [--cases prefix,small] [--repeat 3] [--engine eager] [--parts steps,lanes]
+    python benchmarks/bench_thinking.py [--cases prefix,small] [--repeat 3] [--engine eager] [--precision float32]
+                                        [--parts steps,lanes]
 
 A step is data on the device, loss, gradient, clipping and Adam; both sides make the same steps from the same weights
 with the same drawn iterations, and their losses must agree. Progressive steps cost what was drawn: four draws are used,
@@ -83,9 +84,10 @@ def data(p: Thinking, cells: tuple[int, ...], device: torch.device) -> tuple[Ten
     return (x - 0.5 if p.problem == "prefix_sums" else x).to(device), t.to(device), mask
 
 
-def measure(case: Case, engine: str, repeat: int, device: torch.device) -> tuple[float, float, float]:
+def measure(case: Case, given: dict[str, Any], repeat: int, device: torch.device) -> tuple[float, float, float]:
     """Return seconds of a plain step and of ours, and the largest relative difference of their losses."""
-    p = Thinking(**{"seed": 0, **case.given, "engine": engine})
+    p = Thinking(**{"seed": 0, **case.given, **given})
+    computation.prepare(p)
     x, t, mask = data(p, case.cells, device)
     torch.manual_seed(0)
     ours = nets.build(p)
@@ -101,9 +103,10 @@ def measure(case: Case, engine: str, repeat: int, device: torch.device) -> tuple
         return progressive(plain, x, t, mask, iterations, p.alpha, n, k)
 
     def our_loss(n: int, k: int) -> Tensor:
-        if p.train_mode == "delta":
-            return our_delta(ours, batch, p, np.random.default_rng(0)).loss
-        return _progressive(ours, batch, iterations, p.alpha, n, k).loss
+        with computation.precision(p, device):
+            if p.train_mode == "delta":
+                return our_delta(ours, batch, p, np.random.default_rng(0)).loss
+            return _progressive(ours, batch, iterations, p.alpha, n, k).loss
 
     adam = torch.optim.Adam(plain.parameters(), lr=p.lr, weight_decay=p.weight_decay)
     steps = [stepper(plain, adam, p, plain_loss), stepper(ours, optimisers.build(ours, p), p, our_loss)]
@@ -186,7 +189,9 @@ def main() -> None:
     parser.add_argument("--parts", default="steps,lanes")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--engine", default="eager", choices=["eager", "compiled"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"], help="of our side")
     options = parser.parse_args()
+    given = {"engine": options.engine, "precision": options.precision}
     device = computation.prepare(Thinking())
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPUs, one thread"
     print(f"torch {torch.__version__}, Python {platform.python_version()}, {where}, load {os.getloadavg()[0]:.1f}\n")
@@ -195,7 +200,7 @@ def main() -> None:
             "| net | plain, s a step | ours, s a step | ratio | losses differ by |\n|---|---|---|---|---|", flush=True
         )
         for name in options.cases.split(","):
-            plain, ours, difference = measure(CASES[name], options.engine, options.repeat, device)
+            plain, ours, difference = measure(CASES[name], given, options.repeat, device)
             title = CASES[name].title
             print(f"| {title} | {plain:.3g} | {ours:.3g} | {plain / ours:.2f}× | {difference:.1g} |", flush=True)
     if "lanes" in options.parts:

@@ -277,3 +277,14 @@ def test_the_quick_tier_thinks_longer_than_it_learned(tmp_path):
     assert rows["Accuracy/val_acc", 8] >= 95
     assert rows["final/test_acc", 6] >= 20  # of strings half as long again; guessing solves none
     assert rows["final/test_acc", 6] > rows["final/test_acc", 3]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="on CPUs compiling does not pay, and takes half a minute")
+def test_compiled_modules_give_the_same_but_for_rounding(tmp_path):
+    given = SMOKE | {"epochs": 1, "train_batches": 4, "alpha": 0.5}
+    rows = {
+        engine: trained(Thinking(**given, engine=engine), tmp_path / engine).rows for engine in ("eager", "compiled")
+    }
+    assert rows["compiled"]["Loss/loss", 0] == pytest.approx(rows["eager"]["Loss/loss", 0], rel=1e-4)
+    mine, expected = (weights(tmp_path / engine / "model_.pth") for engine in ("compiled", "eager"))
+    assert mine.keys() == expected.keys()
