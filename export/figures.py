@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import describe, lineage, summary
+from export import describe, lineage, stale, summary
 from export.describe import Dictionary
 from export.formats import write
 from export.lineage import Lineage
@@ -24,9 +24,6 @@ from orchestrator.study import atomic
 
 if TYPE_CHECKING:
     from orchestrator.study.study import Generation, Study
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "r_plots"
-"""Where the scripts are that a grid names without a path."""
 
 CAPTION = "ORCH_LINEAGE"
 """Environment variable with what a script writes below its figure: where the data come from."""
@@ -108,22 +105,6 @@ def draw(study: Study, names: Sequence[str] | None = None) -> list[Path]:
     return [path for figure in wanted for path in _draw(study, generation, figure, rscript, manifest)]
 
 
-def stale(study: Study) -> list[str]:
-    """Return the names of a study's figures that would be drawn from other data, or otherwise, today.
-
-    Figures that are not there, and those that carry no lineage, are not named.
-    """
-    generation, manifest = study.generation(), Manifest.load(study.tables)
-    if generation is None or manifest is None:
-        return []
-    found = []
-    for figure in generation.info.get("figures") or ():
-        drawn = lineage.read(study.figures / f"{figure['name']}.pdf")
-        if drawn is not None and drawn.is_stale(_digest_of_runs(manifest), _describe(figure)):
-            found.append(figure["name"])
-    return found
-
-
 def _usable(manifest: Manifest | None, generation: Generation, study: Study) -> bool:
     """Say whether the tables that are there are of all runs of this grid."""
     return (
@@ -136,14 +117,6 @@ def _usable(manifest: Manifest | None, generation: Generation, study: Study) -> 
 
 def _digest_of_runs(manifest: Manifest) -> str:
     return next((file.blake2b for file in manifest.files if file.name == RUNS), "")
-
-
-def _describe(figure: Mapping[str, Any]) -> str:
-    try:
-        script = _script(figure).read_bytes()
-    except (OSError, UserError):
-        script = b""
-    return lineage.figure_digest(figure, script)
 
 
 def _draw(
@@ -160,7 +133,7 @@ def _draw(
         manifest.expected,
         drawn_table.blake2b,
         _digest_of_runs(manifest),
-        _describe(figure),
+        stale.digest(figure),
     )
     words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options}
     kept = {label.name for label in describe.labels(generation.points) if len(label.values) > 1}
@@ -173,7 +146,7 @@ def _draw(
         done = _run(
             [
                 rscript,
-                str(_script(figure)),
+                str(stale.script(figure)),
                 str(table),
                 str(aside),
                 *(f"{name}={_word(words[name])}" for name in words),
@@ -185,7 +158,7 @@ def _draw(
         if done.returncode != 0 or not all(path.exists() for path in drawn.values()):
             said = _last(done.stderr) or "it said nothing and wrote no figure"
             raise UserError(
-                f"figure {figure['name']!r} could not be drawn by {_script(figure).name}: {said}",
+                f"figure {figure['name']!r} could not be drawn by {stale.script(figure).name}: {said}",
                 exit_code=ExitCode.RUNS_FAILED,
             )
         lineage.stamp(drawn[".pdf"], origin)
@@ -258,21 +231,6 @@ def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], fig
     places = np.flatnonzero((by[0].codes != describe.ABSENT) & _chosen(generation, figure))
     kept = [Dictionary(column.name, column.codes[places], column.values) for column in by]
     return summary.summarise(kept, run[places], finished, verdicts)
-
-
-def _script(figure: Mapping[str, Any]) -> Path:
-    name = figure["script"]
-    own = SCRIPTS / f"{name}.R"
-    if own.exists():
-        return own
-    path = Path(name).expanduser().absolute()
-    if path.is_file():
-        return path
-    known = sorted(path.stem for path in SCRIPTS.glob("*.R") if path.stem not in ("theme", "read"))
-    raise UserError(
-        f"figure {figure['name']!r} asks for the script {name!r}: there is no file {path}, and the scripts that come "
-        f"with orch are {', '.join(known)}.{nearest(name, known)}"
-    )
 
 
 def _word(value: object) -> str:

@@ -106,8 +106,7 @@ def command(
             for file in files:
                 click.echo(file)
         if study is not None and out is None:
-            for name in _stale(common.open_study(study, root)):
-                common.note(f"figure {name} was drawn from other data: orch plot {study} {name}")
+            tell_stale(common.open_study(study, root))
     return int(ExitCode.RUNS_FAILED) if strict and manifest.damage else 0
 
 
@@ -129,12 +128,14 @@ def _export(study: str | None, logdir: str | None, root: str | None, **given: An
     return fresh(common.open_study(study, root), **given)
 
 
-def _stale(study: Study) -> list[str]:
-    if not study.figures.is_dir():
-        return []
-    from export.figures import stale
+def tell_stale(study: Study) -> None:
+    """Say which figures show other data than the tables hold."""
+    from export.stale import stale
+    from orchestrator.view.table import stale_line
 
-    return stale(study)
+    line = stale_line(study.name, stale(study))
+    if line:
+        common.note(line)
 
 
 def _notes(study: str | None, logdir: str | None, root: str | None, out: Path, **given: Any) -> list[Path]:

@@ -20,8 +20,9 @@ def command(study: str, figures: tuple[str, ...], no_export: bool, check: bool, 
 
     Each PDF says in its caption and its document information which data it shows; see `pdfinfo`.
     """
-    from export.figures import draw, stale
-    from orchestrator.cli.export import fresh
+    from export.figures import draw
+    from export.stale import stale
+    from orchestrator.cli.export import fresh, tell_stale
 
     opened = common.open_study(study, root)
     common.newest(opened)
@@ -42,4 +43,5 @@ def command(study: str, figures: tuple[str, ...], no_export: bool, check: bool, 
         common.note("the grid declares no figures")
     for path in paths:
         click.echo(path)
+    tell_stale(opened)  # of several, some may have been drawn
     return 0

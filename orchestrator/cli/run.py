@@ -89,16 +89,19 @@ def settle(study: Study, interval: float | None = None, deadline: float = 600.0)
 
 
 def products(study: Study) -> list[Path]:
-    """Return the tables and figures of a study; what its steward did not get to is made now."""
-    if not _files(study.tables):
-        from orchestrator.cli.export import fresh
+    """Return the tables and figures of a study; what its steward did not get to, or made of older data, is made now."""
+    from export.stale import stale
+    from orchestrator.cli.export import fresh
 
-        fresh(study)
-    if common.newest(study).info["figures"] and not _files(study.figures):
+    fresh(study)
+    declared = [figure["name"] for figure in common.newest(study).info["figures"]]
+    missing = [name for name in declared if not (study.figures / f"{name}.pdf").exists()]
+    wanted = [*missing, *stale(study)]
+    if wanted:
         from export.figures import draw
 
         try:
-            draw(study)
+            draw(study, wanted)
         except UserError as error:  # no R here: the tables are there all the same
             common.note(f"orch: {error}")
     return [*_files(study.figures, DRAWN), *_files(study.tables, WRITTEN)]

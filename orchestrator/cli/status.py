@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from orchestrator.cli import common, settings
@@ -22,7 +24,10 @@ def command(study: str | None, by: tuple[str, ...], as_json: bool, root: str | N
 
     if study is None:
         return _all(as_json, root)
-    overview = observe(common.open_study(study, root), by=by)
+    from export.stale import stale
+
+    opened = common.open_study(study, root)
+    overview = replace(observe(opened, by=by), stale_figures=stale(opened))
     if as_json:
         common.print_json(overview.to_json())
     else:

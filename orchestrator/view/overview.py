@@ -56,6 +56,8 @@ class Overview:
         Whether no job of the study is left, no steward either: what waits, waits for the next ``orch submit``.
     damaged
         What could not be read.
+    stale_figures
+        Figures that show other data than the tables now hold; for whoever looks once.
     unreachable
         Why the scheduler could not be asked; None if it could.
     """
@@ -79,6 +81,7 @@ class Overview:
     elsewhere: Mapping[str, int] = field(default_factory=dict)
     idle: bool = True
     damaged: Sequence[str] = ()
+    stale_figures: Sequence[str] = ()
     unreachable: str | None = None
     rate: float | None = None
     seconds_left: float | None = None

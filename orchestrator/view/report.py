@@ -17,6 +17,9 @@ from orchestrator.view.triage import Failure, where
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 """Forms of a figure that a browser shows, the best first."""
 
+STALE = ": stale, the tables hold other data now"
+"""What is added to the name of a figure that is older than its table."""
+
 COLOURS = {
     "done": "#009E73",
     "live": "#56B4E9",
@@ -53,7 +56,7 @@ def html(overview: Overview, figures: Path, tables: Path) -> str:
         f"<p class=dim>{escape(overview.experiment)} · grid {overview.generation} · {written}</p>",
         _bar(overview),
         _counts(overview),
-        _figures(figures),
+        _figures(figures, overview.stale_figures),
         _failures(overview.failures),
         *(_axis(axis) for axis in overview.axes),
         _manifest(tables),
@@ -102,7 +105,7 @@ def _failures(failures: Sequence[Failure]) -> str:
     return "<h2>Failures by cause</h2>" + "".join(parts)
 
 
-def _figures(folder: Path) -> str:
+def _figures(folder: Path, stale: Sequence[str]) -> str:
     """Embed each figure once, in the best form that a browser shows."""
     found: dict[str, Path] = {}
     for suffix in MEDIA:
@@ -113,7 +116,7 @@ def _figures(folder: Path) -> str:
         data = base64.b64encode(path.read_bytes()).decode()
         parts.append(
             f'<figure><img alt="{escape(name)}" src="data:{MEDIA[path.suffix]};base64,{data}">'
-            f"<figcaption class=dim>{escape(name)}</figcaption></figure>"
+            f"<figcaption class=dim>{escape(name)}{STALE if name in stale else ''}</figcaption></figure>"
         )
     return "<h2>Figures</h2>" + "".join(parts) if parts else ""
 

@@ -224,4 +224,13 @@ def advice(overview: Overview) -> list[str]:
     if overview.damaged:
         count = len(overview.damaged)
         said.append(f"{count} damaged record{'s' * (count != 1)} skipped, the first: {overview.damaged[0]}")
-    return said
+    line = stale_line(overview.study, overview.stale_figures)
+    return [*said, line] if line else said
+
+
+def stale_line(study: str, names: Sequence[str]) -> str:
+    """Say which figures show other data than the tables hold, and how to draw them; nothing where there is none."""
+    if not names:
+        return ""
+    shown = f"figure {names[0]} shows" if len(names) == 1 else f"figures {', '.join(names)} show"
+    return f"{shown} other data than the tables now hold: `orch plot {study} {' '.join(names)}` draws anew"

@@ -49,7 +49,7 @@ def make_study(
 ) -> Study:
     points = make_points() if points is None else points
     study = Study.create(root, "study")
-    info = {"experiment": "test", "version": 1, "export": export, "figures": figures or []}
+    info = {"experiment": "test", "version": 1, "resources": {}, "export": export, "figures": figures or []}
     study.publish_generation("study: study\n", info, points)
     return study
 

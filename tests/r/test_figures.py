@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -12,11 +13,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from export import figures, lineage
-from export.figures import SCRIPTS, check, draw
+from export.figures import check, draw
 from export.manifest import Manifest
+from export.stale import SCRIPTS, stale
 from export.tables import export_study
+from orchestrator.cli.main import cli
+from orchestrator.cli.run import products
 from orchestrator.errors import UserError
 from orchestrator.study.study import Study
 from tests.export.studies import SUMMARY, finish, finished_study, log, make_points, make_study, submit
@@ -300,19 +305,27 @@ def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
     for lane in range(12):
         log(study, incarnation, lane, range(0, 50, 10))
     finish(incarnation, range(11))
-    assert figures.stale(study) == [], "there is none yet"
+    assert stale(study) == [], "there is none yet"
     draw(study)
-    assert figures.stale(study) == []
+    assert stale(study) == []
     export_study(study, formats=["csv"], layouts=["wide"])
-    assert figures.stale(study) == [], "the same runs"
+    assert stale(study) == [], "the same runs"
     finish(incarnation, range(11, 12))
     export_study(study)
-    assert figures.stale(study) == ["fig"]
-    draw(study)
-    assert figures.stale(study) == []
+    assert stale(study) == ["fig"]
+    line = "figure fig shows other data than the tables now hold: `orch plot study fig` draws anew"
+    out = CliRunner().invoke(cli, ["status", "study", "--root", str(tmp_path)])
+    assert line in out.output.splitlines(), out.output
+    told = CliRunner().invoke(cli, ["status", "study", "--root", str(tmp_path), "--json"])
+    assert json.loads(told.stdout)["stale_figures"] == ["fig"]
+    page = CliRunner().invoke(cli, ["report", "study", "--root", str(tmp_path), "-o", "-"]).stdout
+    assert "fig: stale, the tables hold other data now" in page
+    assert [path.name for path in products(study)][:2] == ["fig.pdf", "fig.png"], "drawn anew"
+    assert stale(study) == []
+    assert line not in CliRunner().invoke(cli, ["status", "study", "--root", str(tmp_path)]).output
     info = {"experiment": "test", "version": 1, "export": {"summary": SUMMARY}, "figures": [FIGURE | {"x": "model"}]}
     study.publish_generation("study: study\n# other\n", info, make_points())
-    assert figures.stale(study) == ["fig"]
+    assert stale(study) == ["fig"]
 
 
 @needs_r
