@@ -29,6 +29,6 @@ plot <- ggplot(table, aes(x = w1, y = w2, fill = pmin(pmax(loss, 1e-1), 1e4))) +
   coord_equal(expand = FALSE) +
   labs(x = expression(w[1]), y = expression(w[2])) +
   theme_orch() +
-  theme(legend.title = element_text(size = rel(0.9)), panel.grid = element_blank(), panel.spacing.x = unit(8, "mm"))
+  theme(legend.title = element_text(size = rel(0.9), margin = margin(r = 8)), panel.grid = element_blank(), panel.spacing.x = unit(8, "mm"))
 
 save_figure(plot, options$out, 4.3 * columns, 4.2 * rows + 1.6, 1.4)
