@@ -33,7 +33,7 @@ test-site: setup ## the conformance suite on your own cluster: make test-site SI
 soak: setup      ## a study under random faults on a real Slurm: make soak MINUTES=60 RUNS=500 EVERY=3 SEED=7
 	@tools/debian.sh slurm || true
 	ORCH_TESTS_SOAK=$(or $(MINUTES),30) ORCH_TESTS_SOAK_RUNS=$(or $(RUNS),300) ORCH_TESTS_SOAK_EVERY=$(or $(EVERY),3) \
-	$(if $(SEED),ORCH_TESTS_SOAK_SEED=$(SEED)) $(BIN)/python -m pytest tests/cluster/test_soak.py -q -s -n 0
+	$(if $(SEED),ORCH_TESTS_SOAK_SEED=$(SEED)) $(if $(FORM),ORCH_TESTS_SOAK_FORM=$(FORM)) $(BIN)/python -m pytest tests/cluster/test_soak.py -q -s -n 0
 
 lint: setup      ## style, types, and the arrows between packages
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,49 @@ def train(run):
             return
 '''
 
+WALK = {"toy/train.py": TRAIN}
+"""Ordinary code."""
+
+STACKED = {
+    "toy/params.py": """
+from orchestrator.experiment import Experiment, ExperimentParams, Lane
+
+
+class Params(ExperimentParams):
+    rate: Lane[float] = 0.5
+    steps: int = 100
+
+
+TOY = Experiment("toy", params=Params, train="toy.train:train", cadence="every", steps="steps")
+""",
+    "toy/train.py": """
+import os
+import time
+from pathlib import Path
+
+import torch
+
+
+def train(lanes):
+    pause = Path(os.environ["TOY_FOLDER"]) / "pause"
+    seeds = torch.tensor([float(params.seed) for params in lanes.params] + [0.0] * (lanes.width - len(lanes.params)))
+
+    def init():
+        return {"w": torch.zeros(lanes.width), "v": torch.ones(3, lanes.width) + seeds}
+
+    def update(state, step):
+        v = torch.sin(state["v"] * 1.7 + step)
+        return {"w": state["w"] * 0.99 + lanes.values.rate * v.sum(0), "v": v}, {}
+
+    def log(state, step):
+        time.sleep(float(pause.read_text()) if pause.exists() else 0)
+        return {"distance": state["w"], "sparsity": state["v"][0]}
+
+    lanes.run(init=init, step=update, log=log, every=5, steps=lanes.static.steps + 1)
+""",
+}
+"""Stacked lanes."""
+
 DEADLINE = 240.0
 
 
@@ -78,14 +121,19 @@ class MatrixProject(ClusterProject):
         Where it is, and the Slurm.
     runs
         How many it has.
+    files
+        Its experiment, by the names of files.
     resources
         What its grid asks for besides.
     """
 
-    def __init__(self, folder: Path, lab: Lab, *, runs: int = 3, **resources: object) -> None:
+    def __init__(
+        self, folder: Path, lab: Lab, *, runs: int = 3, files: Mapping[str, str] = WALK, **resources: object
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, "slurm", lab)
-        (folder / "toy" / "train.py").write_text(TRAIN)
+        for name, text in files.items():
+            (folder / name).write_text(text)
         self.resources(checkpoint="0s", axes=f"{{seed: 0..{runs - 1}, rate: [0.5]}}", **resources)
         self.count_of_runs = runs
 
@@ -131,13 +179,14 @@ class MatrixProject(ClusterProject):
         proven(study, {name: expected[name] for name in map(identity.to_text, generation.runs)})
 
 
-def undisturbed(folder: Path, *, runs: int = 3) -> Rows:
-    """Return the series of the walk's runs on this machine, with nothing in their way."""
+def undisturbed(folder: Path, *, runs: int = 3, files: Mapping[str, str] = WALK) -> Rows:
+    """Return the series of the runs on this machine, with nothing in their way."""
     folder.mkdir(parents=True, exist_ok=True)
     calm = Project(folder)
-    (folder / "toy" / "train.py").write_text(TRAIN)
+    for name, text in files.items():
+        (folder / name).write_text(text)
     grid = calm.grid.read_text().replace("seed: 0..2", f"seed: 0..{runs - 1}").replace("[0.25, 0.5]", "[0.5]")
-    calm.grid.write_text(grid.replace("retries: 0", f"retries: 0, lanes: {runs // 2 + 1}"))
+    calm.grid.write_text(grid.replace("retries: 0", f"retries: 0, engine: eager, lanes: {runs // 2 + 1}"))
     for name in [name for name in calm.env if name.startswith(("SLURM", "SBATCH"))]:
         del calm.env[name]
     try:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import ExitCode
 from orchestrator.states import RUN_STATES
@@ -45,6 +45,10 @@ SENTENCES = {ExitCode.OK, ExitCode.USAGE, ExitCode.SCHEDULER_UNREACHABLE, ExitCo
 
 SETTLE = 300.0
 """Seconds for all runs to arrive after the last fault."""
+
+
+MOST = 3
+"""Commands at one time."""
 
 
 class Mend(NamedTuple):
@@ -135,7 +139,9 @@ class Soak:
         self.start("submit", "walk.yaml", f"seed=0..{last}", "--yes", kill_after=kill_after)
 
     def start(self, *words: str, kill_after: float | None = None) -> None:
-        """Start a command."""
+        """Start a command, unless so many are at work that more would only keep each other from it."""
+        if len(self._running) >= MOST:
+            return
         kill_at = None if kill_after is None else time.monotonic() + kill_after
         self._running.append(Client(words, self.project.start(*words), kill_at))
 
@@ -226,8 +232,20 @@ class Soak:
         if "slurmctld" in self.away:
             return None
         states = ["--states", state] if state else []
-        said = self.lab.run("squeue", "--noheader", "--array", "--format=%i %j", *states, check=False).stdout
+        said = self.slurm("squeue", "--noheader", "--array", "--format=%i %j", *states)
         return self.one([line.split()[0] for line in said.splitlines() if " orch-" in line])
+
+    def slurm(self, *words: object, **options: Any) -> str:
+        """Give a command that may fail, or find nobody who answers; return what it said."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.lab.run(*words, check=False, **options).stdout
+        return ""
+
+    def ordered(self, victim: str | None, *words: object, **options: Any) -> bool:
+        """Give a command if there is a victim, and return whether there is."""
+        if victim:
+            self.slurm(*words, **options)
+        return bool(victim)
 
     def node(self) -> str | None:
         """Return a node that is there; one at least is always spared."""
@@ -294,34 +312,32 @@ def _cancelled_from_outside(soak: Soak) -> Found:
     name = soak.element()
     if name and soak.chance.random() < 0.3:
         name = name.partition("_")[0]  # the whole array
-    return bool(name and soak.lab.run("scancel", name, check=False))
+    return soak.ordered(name, "scancel", name)
 
 
 def _requeued(soak: Soak) -> Found:
     name = soak.element("RUNNING")
-    return bool(name and soak.lab.run("scontrol", "requeue", name, check=False))
+    return soak.ordered(name, "scontrol", "requeue", name)
 
 
 def _slice_ends(soak: Soak) -> Found:
     """Twice in a row, as it may happen."""
     name = soak.element("RUNNING")
-    return bool(name and [soak.lab.run("scancel", "-b", "--signal=USR2", name, check=False) for _ in range(2)])
+    return all(soak.ordered(name, "scancel", "-b", "--signal=USR2", name) for _ in range(2))
 
 
 def _job_suspended(soak: Soak) -> Found:
     name = soak.element("RUNNING")
     if not name:
         return False
-    soak.lab.run("scontrol", "suspend", name, check=False)
-    return Mend(soak.chance.uniform(3, 10), lambda: soak.lab.run("scontrol", "resume", name, check=False))
+    soak.slurm("scontrol", "suspend", name)
+    return Mend(soak.chance.uniform(3, 10), lambda: soak.slurm("scontrol", "resume", name))
 
 
 def _preempted(soak: Soak) -> Found:
     node = None if "slurmctld" in soak.away else soak.node()
     words = ("--partition=high", f"--nodelist={node}", "--exclusive", "--mem=0", "--time=1", "--output=/dev/null")
-    return bool(
-        node and soak.lab.run("sbatch", *words, input="#!/bin/sh\nsleep 1\n", check=False)  # comes when there is room
-    )
+    return soak.ordered(node, "sbatch", *words, input="#!/bin/sh\nsleep 1\n")  # it comes when there is room
 
 
 def _node_cut_off(soak: Soak) -> Found:
@@ -389,8 +405,8 @@ def _disk_full(soak: Soak) -> Found:
         return False
     stat = os.statvfs(root)
     used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
-    if subprocess.run(["mount", "-o", f"remount,size={used}", root], capture_output=True).returncode != 0:
-        return False  # it grew meanwhile
+    if not used or subprocess.run(["mount", "-o", f"remount,size={used}", root], capture_output=True).returncode != 0:
+        return False  # there is nothing yet (and no size means no bound), or it grew meanwhile
     soak.away.add("disk")
 
     def room() -> None:
