@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["readers", "again"], choices=["readers", "again"])
     parser.add_argument("--without", nargs="+", default=[], metavar="READER", help="readers to leave out")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--slow-repeats", type=int, default=2, help="of EventAccumulator and tbparse")
+    parser.add_argument("--slow-repeats", type=int, default=1, help="of EventAccumulator and tbparse")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the corpora's size, to try it out")
     options = parser.parse_args()
     for room in ("export", "orchestrator"):  # an installation has this done
@@ -69,8 +69,13 @@ def main() -> None:
         make = [str(HERE / "event_corpora.py"), str(options.folder), *options.corpora, f"--scale={options.scale}"]
         subprocess.run([sys.executable, *make], check=True, stdout=sys.stderr)
         folders = {name: event_measures.place(options.folder, name, options.scale) for name in options.corpora}
-        samples = measure(folders, readers, options.repeats, options.slow_repeats)
-        report(folders, readers, samples)
+        samples: Samples = defaultdict(list)
+        try:
+            measure(folders, readers, samples, options.repeats, options.slow_repeats)
+        except KeyboardInterrupt:
+            print(f"Interrupted after {(time.monotonic() - begun) / 60:.0f} min\n")
+            options.parts = []
+        report([name for name in folders if complete(name, readers, samples)], readers, samples)
     if "again" in options.parts:
         again(options.folder, max(1, round(5 * options.scale)), options.repeats)
     print(f"{(time.monotonic() - begun) / 60:.0f} min, load {os.getloadavg()}")
@@ -86,9 +91,10 @@ def _installed(name: str) -> bool:
 # --- readers in turn
 
 
-def measure(folders: Mapping[str, Path], readers: Sequence[str], repeats: int, slow_repeats: int) -> Samples:
+def measure(
+    folders: Mapping[str, Path], readers: Sequence[str], found: Samples, repeats: int, slow_repeats: int
+) -> None:
     """Let all readers read all corpora in turn; those that are slow less often, and once where no whole is asked."""
-    found: Samples = defaultdict(list)
     for corpus, folder in folders.items():
         slow = slow_repeats if corpus in WHOLE else 1
         for turn in range(repeats):
@@ -102,7 +108,13 @@ def measure(folders: Mapping[str, Path], readers: Sequence[str], repeats: int, s
                     found["whole", corpus, reader].append({"cpu": said["whole"], "mb": said["whole_mb"]})
             for way in EXPORTS if corpus in WHOLE else ():
                 found["whole", corpus, way].append(export(folder, kernel=way == EXPORTS[0]))
-    return found
+
+
+def complete(corpus: str, readers: Sequence[str], samples: Samples) -> bool:
+    """Say whether all that is reported of a corpus was measured at least once."""
+    keys = [("decode", corpus, one) for one in (*OURS, *readers)]
+    keys += [("whole", corpus, one) for one in (*EXPORTS, *readers) if corpus in WHOLE]
+    return all(key in samples for key in keys)
 
 
 def export(folder: Path, *, kernel: bool) -> dict[str, Any]:
@@ -114,7 +126,7 @@ def export(folder: Path, *, kernel: bool) -> dict[str, Any]:
         return used | {"rows": json.loads(Path(out, "manifest.json").read_text())["scalars"]}
 
 
-def report(folders: Mapping[str, Path], readers: Sequence[str], samples: Samples) -> None:
+def report(folders: Sequence[str], readers: Sequence[str], samples: Samples) -> None:
     """Print what was measured, and what is asked beside it."""
     seconds = {key: statistics.median(one["cpu"] for one in all_of) for key, all_of in samples.items()}
     print("### Decoding: CPU s from files to columns, imports left out\n")

@@ -128,12 +128,20 @@ def _export(study: str | None, logdir: str | None, root: str | None, **given: An
     return fresh(common.open_study(study, root), **given)
 
 
+def stale_figures(study: Study) -> list[str]:
+    """Return the figures that show other data than the tables hold."""
+    if not study.figures.is_dir():
+        return []
+    from export.stale import stale
+
+    return stale(study)
+
+
 def tell_stale(study: Study) -> None:
     """Say which figures show other data than the tables hold."""
-    from export.stale import stale
     from orchestrator.view.table import stale_line
 
-    line = stale_line(study.name, stale(study))
+    line = stale_line(study.name, stale_figures(study))
     if line:
         common.note(line)
 

@@ -16,12 +16,12 @@ from orchestrator.cli import common
 @common.root_option
 def command(study: str, out: str | None, root: str | None) -> None:
     """Write one HTML file: counts, failures by cause, and the figures that were drawn. It needs nothing beside it."""
-    from export.stale import stale
+    from orchestrator.cli.export import stale_figures
     from orchestrator.view.overview import observe
     from orchestrator.view.report import html
 
     opened = common.open_study(study, root)
-    text = html(replace(observe(opened), stale_figures=stale(opened)), opened.figures, opened.tables)
+    text = html(replace(observe(opened), stale_figures=stale_figures(opened)), opened.figures, opened.tables)
     if out == "-":
         click.echo(text)
         return

@@ -90,13 +90,12 @@ def settle(study: Study, interval: float | None = None, deadline: float = 600.0)
 
 def products(study: Study) -> list[Path]:
     """Return the tables and figures of a study; what its steward did not get to, or made of older data, is made now."""
-    from export.stale import stale
-    from orchestrator.cli.export import fresh
+    from orchestrator.cli.export import fresh, stale_figures
 
     fresh(study)
     declared = [figure["name"] for figure in common.newest(study).info["figures"]]
     missing = [name for name in declared if not (study.figures / f"{name}.pdf").exists()]
-    wanted = [*missing, *stale(study)]
+    wanted = [*missing, *stale_figures(study)]
     if wanted:
         from export.figures import draw
 

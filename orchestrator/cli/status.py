@@ -19,15 +19,15 @@ def command(study: str | None, by: tuple[str, ...], as_json: bool, root: str | N
 
     Reads the study's directory and asks the scheduler once. Returns 3 if the scheduler cannot be asked.
     """
+    from orchestrator.cli.export import stale_figures
     from orchestrator.errors import ExitCode
     from orchestrator.view.overview import observe
 
     if study is None:
         return _all(as_json, root)
-    from export.stale import stale
 
     opened = common.open_study(study, root)
-    overview = replace(observe(opened, by=by), stale_figures=stale(opened))
+    overview = replace(observe(opened, by=by), stale_figures=stale_figures(opened))
     if as_json:
         common.print_json(overview.to_json())
     else:
