@@ -6,6 +6,7 @@ successor; :mod:`experiments.thinking.params` says which.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,13 +84,19 @@ def begin(work: Work) -> dict[str, Any]:
     if p.model_path is not None:
         given = computation.load(Path(p.model_path).expanduser(), work.net, p)
         state["epoch"] = int(given.get("epoch", -1)) + 1
-        if given.get("optimizer_name") == p.optimizer and state["epoch"] < p.epochs:
-            rates = [group["base"] for group in work.optimiser.param_groups]
-            work.optimiser.load_state_dict(given["optimizer"])
-            for group, rate in zip(work.optimiser.param_groups, rates, strict=True):
-                group["base"] = rate
+        if state["epoch"] < p.epochs:
+            take_over(work.optimiser, given, p.optimizer)
             state["best"] = Best(validate(work), state["epoch"] - 1, computation.weights(work.net))
     return state
+
+
+def take_over(optimiser: Optimizer, given: Mapping[str, Any], name: str) -> None:
+    """Go on with the moments of a checkpoint, if they are this optimiser's, and with the step sizes of this run."""
+    if given.get("optimizer_name") == name:
+        rates = [group["base"] for group in optimiser.param_groups]
+        optimiser.load_state_dict(given["optimizer"])
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["base"] = rate
 
 
 def told_to_stop(work: Work, state: dict[str, Any]) -> bool:
@@ -245,7 +252,8 @@ def finish(work: Work, state: dict[str, Any]) -> None:
     save(work, "model_.pth", computation.weights(work.net), last)
     if best.net is not None and not (run.dir / "model_best.pth").exists():  # an earlier attempt's, in another folder
         save(work, "model_best.pth", best.net, best.epoch, optimiser=False)
-    chosen = best.epoch if p.which == "best" and best.net is not None else last
+    which = p.which if best.net is not None else "last"
+    chosen = best.epoch if which == "best" else last
     if chosen != last:
         work.net.load_state_dict(best.net)
     final = state["tested"] if chosen == last and state["tested"] is not None else test(work)
@@ -258,7 +266,7 @@ def finish(work: Work, state: dict[str, Any]) -> None:
         "epoch": last,
         "best_epoch": best.epoch,
         "best_val_acc": best.accuracy,
-        "which": p.which,
+        "which": which,
         "final": final,
         "final_epoch": chosen,
     }
