@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from orchestrator import submit
+from orchestrator.errors import UserError
 from orchestrator.liveness import Unread
 from orchestrator.steward import local as steward
 from orchestrator.steward import wave
@@ -93,6 +94,23 @@ def test_nobody_plans_while_a_journal_cannot_be_read(whole, begun):
         return 5
 
     assert in_child(plan, Refused(study.path, errno.EIO, ["read"], match="journal")).status == 3
+    assert len(study.chain()) == 1
+    repair(study, cluster)
+    proven(study, whole[1])
+
+
+@pytest.mark.parametrize("match", ["submissions/1.json", "grid.1.json", "grid.1.ids"])
+def test_nobody_plans_while_the_chain_or_a_generation_cannot_be_read(whole, begun, match):
+    study, cluster, _ = begun
+
+    def plan() -> int:
+        try:
+            submit.advance(Study(study.path), cluster, cluster)
+        except (OSError, UserError) as error:
+            return 3 if "Input/output error" in str(error) else 4
+        return 5
+
+    assert in_child(plan, Refused(study.path, errno.EIO, ["read"], match=match)).status == 3
     assert len(study.chain()) == 1
     repair(study, cluster)
     proven(study, whole[1])
