@@ -58,6 +58,19 @@ def test_strings_are_a_function_of_length_seed_and_place(length):
     assert (prefix_sums.strings(length, 200, seed=4) != bits).any()
 
 
+@pytest.mark.parametrize(("length", "reach"), [(16, 9), (32, 24)])
+def test_outputs_that_miss_the_first_bits_can_agree_and_be_right_every_second_time(length, reach):
+    """More than 2^−(missing bits): what is out of reach bounds a net by a half, not by that (docs: how far it sees)."""
+    bits = prefix_sums.strings(length, 10_000, seed=1)
+    near = np.arange(length) <= reach  # these outputs see all they need; the others see the end of the string
+    assert (length - 1 - np.flatnonzero(~near) <= reach).all()
+    back = bits[:, ::-1].cumsum(axis=1)[:, ::-1] - bits  # of the bits after a place
+    guessed = np.where(near, bits.cumsum(axis=1), back) % 2
+    solved = (guessed == prefix_sums.sums(bits)).all(axis=1).mean()
+    assert abs(solved - 0.5) < 0.03
+    assert solved > 10 * 2.0 ** -(length - 1 - reach)
+
+
 def test_bits_are_fair():
     bits = prefix_sums.strings(64, 10_000)
     deviations = (bits.mean(axis=0) - 0.5) / (0.5 / np.sqrt(10_000))
