@@ -220,6 +220,23 @@ def test_numbers_that_go_bad_are_a_result(tmp_path):
         trained(p, tmp_path)
 
 
+def test_statistics_of_the_gradient_are_the_published_ones():
+    net = build(Thinking(**SMOKE))
+    net.projection.weight.grad = torch.full_like(net.projection.weight, -2.0)
+    found = train.gradient(net)
+    assert found == {"grad_norm": pytest.approx(2 * net.projection.weight.numel() ** 0.5), "grad_max": 0}
+    net.head[0].weight.grad = torch.zeros_like(net.head[0].weight)
+    net.head[0].weight.grad[0, 0, 0, 0] = 1.5
+    assert train.gradient(net)["grad_max"] == 1.5
+
+
+def test_the_norm_is_that_before_clipping(tmp_path):
+    given = {"train_mode": "delta", "log_batches": True, "lr": 1e-9}
+    free = trained(Thinking(**SMOKE, **given), tmp_path / "free").rows
+    clipped = trained(Thinking(**SMOKE, **given, clip=1e-6), tmp_path / "clipped").rows
+    assert clipped["grad_norm", 0] == free["grad_norm", 0] > 1e-4
+
+
 def test_the_order_of_batches_is_a_function_of_seed_and_epoch():
     p = Thinking(**SMOKE)
 
