@@ -6,6 +6,7 @@
     python -m experiments.thinking.tables schoopy runs/thinking-quick > schoopy.csv
     python -m experiments.thinking.tables extrapolation runs/thinking-quick > extrapolation.csv
     python -m experiments.thinking.tables depth runs/e2h-test-prefix-sums
+    python -m experiments.thinking.tables runs runs/thinking-quick --filter 99
 
 They read a study that has been exported (``tables/long.parquet``), or any folder with ``stats.json`` files of testing
 runs in the published layout, whoever wrote them. ``schoopy`` and ``extrapolation`` write what the scripts of the same
@@ -22,6 +23,7 @@ from typing import Any
 import click
 import pandas as pd
 
+from experiments.thinking import names
 from orchestrator.errors import UserError
 
 ACCURACIES = ("train_acc", "val_acc", "test_acc")
@@ -239,6 +241,22 @@ def depth(table: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each run: a name to say, id, model, α, and accuracies after T iterations if it was tested so.
+
+    Names are unique among the runs of the table (:mod:`.names`); runs that others trained keep the labels they have.
+    """
+    labels = names.unique(table["run"])
+    own = table[table["test_iter"] == table["max_iters"]].set_index("source")
+    found = table.drop_duplicates("source")[["run", "source", "model", "alpha", "test_data"]]
+    known = [label if "-" in label else labels[label] for label in found["run"]]
+    found.insert(0, "name", known)
+    for accuracy in ACCURACIES:
+        values = own[accuracy][~own.index.duplicated()]
+        found[accuracy] = found["source"].map(values)
+    return found.drop(columns="source")
+
+
 def _accuracy(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     groups = table.groupby(by, sort=True)["test_acc"]
     found = pd.DataFrame(groups.agg(["mean", "sem", "min", "max", "size"])).round(3).reset_index()
@@ -264,6 +282,7 @@ KINDS: dict[str, tuple[Callable[..., pd.DataFrame], Callable[[pd.DataFrame], str
     "schoopy": (schoopy, _csv),
     "extrapolation": (extrapolation, _csv),
     "depth": (depth, markdown),
+    "runs": (runs, markdown),
 }
 """What can be asked for: the function that makes it, and how it is printed."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.thinking import tables
+from experiments.thinking import names, tables
 from orchestrator.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +217,18 @@ def test_the_effective_depth_table(tmp_path):
     assert found["accuracy"].tolist() == ["26.00 ± 1.00", "32.00 ± 1.00"]
     assert found["runs"].tolist() == [2, 2]
     assert set(found["net"]) == {"recurrent"}
+
+
+def test_runs_have_names_and_ids(study):
+    found = tables.runs(tables.read(study))
+    assert found["run"].tolist() == ["r0", "r1", "r2", "r3"]
+    assert found["name"].is_unique
+    assert found["name"].tolist() == [names.unique(found["run"])[run] for run in found["run"]]
+    assert found["test_acc"].tolist() == [40, 60, 10, 20]
+    write(study / "others", "happy-Melissa", 10.0)  # whoever has a label keeps it
+    others = tables.runs(tables.read(study / "others"))
+    assert others["name"].tolist() == ["happy-Melissa"]
+    assert others["train_acc"].tolist() == [99.0]
 
 
 # --- command line -----------------------------------------------------------------------------------------------------
