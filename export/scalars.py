@@ -310,11 +310,12 @@ def _changed(files: Sequence[str], index: Index) -> tuple[dict[str, Entry], list
         if old is not None and state == (old.report.size, old.mtime, old.inode):
             entries[path] = old
             continue
-        # Of a damaged file that changed, the damage may have changed too: a network file system shows pages late.
+        # Of a damaged file that changed, the damage may have changed too: a network file system shows pages late. And a
+        # file that was written without growing was written somewhere in its middle.
         grown = (
             old is not None
             and inode == old.inode
-            and size >= old.report.size
+            and size > old.report.size
             and not old.report.damage
             and same_beginning(path, old.report.end, old.report.check)
         )

@@ -258,6 +258,19 @@ def test_files_that_were_replaced_shrank_or_went(logs: Path, tmp_path: Path) -> 
     assert digests(out) == digests(tmp_path / "fresh")
 
 
+def test_a_file_that_changed_in_its_middle_is_read_anew(logs: Path, tmp_path: Path) -> None:
+    path = logs / "run_0" / "events.out.tfevents.1.host"
+    assert not export_logdir(logs, out=tmp_path / "out").damage
+    with path.open("r+b") as file:
+        file.seek(200)
+        byte = file.read(1)[0]
+        file.seek(200)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, (1, 1))  # even by a writer that hides it: the time is another one
+    (damage,) = export_logdir(logs, out=tmp_path / "out").damage
+    assert damage["file"] == str(path)
+
+
 def test_a_damaged_file_that_changed_is_read_anew(logs: Path, tmp_path: Path) -> None:
     """A network file system may show a page as zeros and later as what was written."""
     path = logs / "run_0" / "events.out.tfevents.1.host"
