@@ -44,6 +44,8 @@ class Manifest:
         The damaged stretches: file, offset, bytes, why.
     tags
         Tags in the tables.
+    unmatched
+        Patterns of tags that no tag matches.
     where, duplicates
         How runs were chosen, and what became of several scalars at one step.
     files
@@ -76,6 +78,7 @@ class Manifest:
     tails: int = 0
     damage: list[dict[str, str | int]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
     duplicates: str = ""
     files: list[Written] = field(default_factory=list)

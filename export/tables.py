@@ -294,6 +294,7 @@ def _begin(gathered: Gathered, selection: Selection) -> Manifest:
         points=len(described.points),
         expected=len(described.runs),
         finished=int(np.count_nonzero(described.finished)),
+        unmatched=[pattern for pattern in selection.tags if not matching(gathered.tags, [pattern]).any()],
         where=list(selection.where),
         duplicates=selection.duplicates,
         bytes_new=gathered.bytes_read,

@@ -179,6 +179,8 @@ def said(manifest: Manifest) -> Iterator[str]:
         yield f"{manifest.uncovered:,} scalars left out: nothing vouches for them yet"
     if manifest.repeated:
         yield f"{manifest.repeated:,} scalars left out: later ones have the same run, tag and step (--duplicates all)"
+    for pattern in manifest.unmatched if manifest.scalars else ():
+        yield f"no tag matches {pattern!r}: nothing of it is in the tables"
     for damage in manifest.damage[:MOST_DAMAGE]:
         yield f"damaged: {damage['file']} at byte {damage['offset']}, {damage['bytes']} bytes: {damage['why']}"
     if len(manifest.damage) > MOST_DAMAGE:
@@ -199,15 +201,16 @@ def bar(what: str) -> Iterator[Callable[[Progress], None] | None]:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+    columns = (  # 80 characters in all
+        TextColumn("{task.description}"), BarColumn(bar_width=12), DownloadColumn(), TransferSpeedColumn(),
         TextColumn("{task.fields[files]}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=None, files="")
 
         def watch(progress: Progress) -> None:
-            files = f"{progress.files:,} of {progress.all_files:,} files, {progress.scalars:,} scalars"
-            shown.update(task, completed=progress.bytes, total=progress.all_bytes, files=files)
+            files = f"{progress.files:,} of {progress.all_files:,} files"
+            now = what if progress.bytes < progress.all_bytes else "writing"
+            shown.update(task, description=now, completed=progress.bytes, total=progress.all_bytes, files=files)
 
         yield watch

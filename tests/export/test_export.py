@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_a_table_to_stdout(logs: Path, tmp_path: Path) -> None:
     piped = subprocess.run(f"{' '.join(orch)} --format parquet > out.parquet", cwd=tmp_path, shell=True)
     assert piped.returncode == 0
     assert len(table(tmp_path, "out.parquet")) == 150
+
+
+def test_a_pattern_without_a_tag_is_told(logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "--logdir", str(logs), "-o", str(tmp_path / "out"), "--tags", "los", "--tags", "metric/*"]
+    for _ in range(2):  # the second time nothing has changed
+        assert main(words) == 0
+        assert "no tag matches 'los'" in (said := capsys.readouterr().err)
+        assert "'metric/*'" not in said
 
 
 def test_a_pipe_takes_one_table(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,7 +393,12 @@ def test_the_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with bar("reading") as watch:
         assert watch is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     with bar("reading") as watch:
         assert watch is not None
-        watch(Progress(3, 5, 2_000_000, 10_000_000, 1234))
-    assert "reading" in capsys.readouterr().err
+        for done in (20_000_000, 120_000_000):
+            watch(Progress(1990, 2000, done, 150_000_000, 1234))
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "reading" in said
+    assert "120.0/150.0 MB" in said, "all of it is seen on a narrow terminal"
+    assert re.search(r"[\d.]+ [kMGTP]B/s 1,990 of 2,000 files", said)
