@@ -35,7 +35,7 @@ def place(net: Net, p: Thinking, device: torch.device) -> None:
     """Bring a net to a device, and have its modules compiled if that is asked for."""
     net.to(device)
     if p.engine == "compiled":
-        for module in (*(net.feed_forward if p.feed_forward else [net.recur]), net.head):
+        for module in net.feed_forward if p.feed_forward else [net.recur]:
             module.compile(dynamic=False)
 
 

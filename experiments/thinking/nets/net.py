@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.thinking.nets.blocks import GROUPS, Block, conv
+from experiments.thinking.nets.blocks import GROUPS, Block, apply, conv
 from orchestrator.errors import UserError
 
 
@@ -79,9 +79,9 @@ class Net(nn.Module):
         middle = (a.width, a.width // 2) if a.dimensions == 1 else (32, 8)
         self.head = nn.Sequential(
             conv(a.width, middle[0], a.dimensions, a.dilation),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             conv(middle[0], middle[1], a.dimensions, a.dilation),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             conv(middle[1], 2, a.dimensions, a.dilation),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,7 +99,7 @@ class Net(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """Return the first thought about a picture."""
-        return functional.relu(self.projection(self.picture(x)))
+        return apply(self.projection, self.picture(x), relu=True)
 
     def recalled(self, x: Tensor) -> Recalled | None:
         """Return what iterations see of inputs (b, c, *cells); None without recall.
@@ -118,9 +118,8 @@ class Net(nn.Module):
         if recalled is not None:
             layer = self.recall or self.recur_recall
             assert layer is not None
-            thought = functional.conv2d(thought, recalled.weight, padding=layer.padding) + recalled.term
-            if self.architecture.recall_relu:
-                thought = functional.relu(thought)
+            relu = self.architecture.recall_relu
+            thought = apply(layer, thought, recalled.weight, recalled.term, relu=relu)
         module = self.feed_forward[index] if self.architecture.modules else self.recur
         following: Tensor = module(thought)
         return following
@@ -134,7 +133,10 @@ class Net(nn.Module):
 
     def readout(self, thought: Tensor) -> Tensor:
         """Return what is read from a thought: scores (b, 2, *cells) of the two classes."""
-        return self.cells(self.head(thought))
+        *hidden, last = (layer for layer in self.head if isinstance(layer, nn.Conv2d))
+        for layer in hidden:
+            thought = apply(layer, thought, relu=True)
+        return self.cells(last(thought))
 
     def check(self, first: int, count: int) -> None:
         """Refuse iterations that the net does not have.
