@@ -221,7 +221,7 @@ def extrapolation(table: pd.DataFrame, at: Sequence[int] = ()) -> pd.DataFrame:
         chosen |= {f"k = {k}": group[group["test_iter"] == k] for k in at}
         chosen["best"] = group[group["test_acc_mean"] == group["test_acc_mean"].max()].iloc[:1]
         rows += [part.assign(iterations=name) for name, part in chosen.items()]
-    return pd.concat(rows, ignore_index=True)
+    return pd.DataFrame(pd.concat(rows, ignore_index=True))
 
 
 def depth(table: pd.DataFrame) -> pd.DataFrame:
