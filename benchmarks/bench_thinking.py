@@ -1,7 +1,7 @@
 """Steps of the deep-thinking nets beside a straightforward implementation, and small nets side by side or packed.
 
     python benchmarks/bench_thinking.py [--cases prefix,small] [--repeat 3] [--engine eager] [--precision float32]
-                                        [--parts steps,lanes]
+                                        [--parts steps,tests,lanes]
 
 A step is data on the device, loss, gradient, clipping and Adam; both sides make the same steps from the same weights
 with the same drawn iterations, and their losses must agree. Progressive steps cost what was drawn: four draws are used,
@@ -30,6 +30,8 @@ from thinking_plain import PlainNet, delta, progressive
 from torch import Tensor, nn
 
 from experiments.thinking import computation, nets, optimisers
+from experiments.thinking.data.problem import Problem, Split
+from experiments.thinking.evaluate import evaluate
 from experiments.thinking.losses import Batch, _progressive
 from experiments.thinking.losses import delta as our_delta
 from experiments.thinking.params import Thinking
@@ -146,6 +148,34 @@ def stepper(
     return step
 
 
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+
+def tests(width: int, bits: int, iterations: int, repeat: int, device: torch.device) -> tuple[float, float]:
+    """Return seconds of a test of 500 strings after every iteration: all readouts at once, and ours."""
+    p = Thinking(seed=0, width=width)
+    torch.manual_seed(0)
+    ours, plain = nets.build(p), PlainNet(1, 1, width)
+    copy_weights(ours, plain)
+    ours.to(device).eval()
+    plain.to(device).eval()
+    drawn = torch.randint(2, (500, 1, bits), generator=torch.Generator().manual_seed(1), dtype=torch.uint8).to(device)
+    split = Split(drawn, drawn[:, 0])
+    problem = Problem(split, split, split, lambda inputs: inputs.float() - 0.5, None)
+    times: list[list[float]] = [[], []]
+    for _ in range(repeat):
+        start = spent(device)
+        with torch.no_grad():
+            readouts = torch.stack(plain(problem.encode(drawn), iterations)[0], 1)
+            expected = (readouts.argmax(2) == split.targets[:, None]).all(2).float().mean(0).mul(100).tolist()
+        middle = spent(device)
+        found = evaluate(ours, p.problem, problem, split, "default", range(1, iterations + 1), 500)
+        times[0].append(middle - start)
+        times[1].append(spent(device) - middle)
+        assert max(abs(found[i + 1] - value) for i, value in enumerate(expected)) < 1
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +216,7 @@ def lanes(width: int, count: int, repeat: int, device: torch.device) -> tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--parts", default="steps,lanes")
+    parser.add_argument("--parts", default="steps,tests,lanes")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--engine", default="eager", choices=["eager", "compiled"])
     parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"], help="of our side")
@@ -202,6 +232,12 @@ def main() -> None:
             plain, ours, found = measure(CASES[name], given, options.repeat, device)
             times = f"{plain:.3g} | {ours:.3g} | {plain / ours:.2f}×"
             print(f"| {CASES[name].title} | {times} | {found[0]:.1g} | {max(found):.1g}, {len(found)} |", flush=True)
+    if "tests" in options.parts:
+        print("\n| test of 500 strings | plain, s | ours, s | ratio |\n|---|---|---|---|", flush=True)
+        for width, bits, iterations in [(32, 32, 50), (64, 48, 30)]:
+            plain, ours = tests(width, bits, iterations, options.repeat, device)
+            title = f"w {width}, {bits} bits, {iterations} iterations"
+            print(f"| {title} | {plain:.3g} | {ours:.3g} | {plain / ours:.2f}× |", flush=True)
     if "lanes" in options.parts:
         print("\n| width | alone, ms an iteration and net | lanes | ms | alone ÷ lanes |\n|---|---|---|---|---|")
         for width, count in [(8, 8), (8, 32), (32, 8), (32, 32), (64, 8)]:
