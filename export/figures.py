@@ -161,7 +161,7 @@ def _draw(
                 f"figure {figure['name']!r} could not be drawn by {stale.script(figure).name}: {said}",
                 exit_code=ExitCode.RUNS_FAILED,
             )
-        lineage.stamp(drawn[".pdf"], origin)
+        lineage.stamp(drawn[".pdf"], origin, figure["name"])
         paths = []
         for ending, path in drawn.items():
             target = stem.with_name(stem.name + ending)

@@ -56,12 +56,12 @@ def figure_digest(figure: Mapping[str, Any], script: bytes) -> str:
     return hashlib.blake2b(described + b"\0" + script, digest_size=8).hexdigest()
 
 
-def stamp(path: Path, lineage: Lineage) -> None:
-    """Write a lineage into a PDF; a file that is no PDF, or an odd one, stays as it is."""
+def stamp(path: Path, lineage: Lineage, name: str = "") -> None:
+    """Write a lineage into a PDF, and the figure's name; a file that is no PDF, or an odd one, stays as it is."""
     data = path.read_bytes()
     words = json.dumps(vars(lineage), ensure_ascii=True)
     info = {
-        "Title": f"{lineage.study}: {path.stem}",
+        "Title": f"{lineage.study}: {name or path.stem}",
         "Subject": f"n = {lineage.read} of {lineage.expected} runs",
         "Keywords": f"{PREFIX} {words}",
         "Creator": "orch",

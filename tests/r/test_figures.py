@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -294,6 +295,7 @@ def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     assert found.runs in {file.blake2b for file in manifest.files}
     information = info_of(pdf)
     assert "n = 12 of 12 runs" in information
+    assert re.search(r"^Title: +study: fig$", information, re.MULTILINE)
     assert found.table in information
     assert f"n = 12 of 12 runs read; table {found.table[:12]}" in text_of(pdf)
 
