@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,16 @@ from orchestrator.errors import ExitCode, UserError, nearest
 
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended: the reader had enough."""
+
+DISKS = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or have the quota raised",
+    errno.EROFS: "have it mounted for writing, or choose another place with --root",
+    errno.EACCES: "have it made writable for you, or choose another place with --root",
+    errno.ESTALE: "wait until the file server is back",
+    errno.EIO: "wait until the file server is back",
+}
+"""What helps against a disk's refusals. A study that met one is as it was, or half a step further."""
 
 COMMANDS: dict[str, dict[str, str]] = {
     "From a grid to a figure": {
@@ -140,7 +151,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get("ORCH_DEBUG"):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}")
+        mend = DISKS.get(error.errno or 0)
+        then = f"; nothing is lost: {mend}, then give the command again" if mend else ""
+        _complain(f"{where}{error.strerror or error}{then}")
         return int(ExitCode.USAGE)
     return result if isinstance(result, int) else 0
 

@@ -61,7 +61,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that appears as ``path`` when the context ends well, and never otherwise."""
     aside = _aside(path)
     try:
-        with open(aside, "xb") as file:
+        with _placed(path), open(aside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -85,8 +85,9 @@ def publish_folder(path: Path, files: dict[str, tuple[bytes, int]]) -> None:
     for name, (data, mode) in files.items():
         target = aside / name
         folders.update(parent for parent in target.parents if parent.is_relative_to(aside))
-        os.makedirs(target.parent, exist_ok=True)
-        _write(target, data, mode)
+        with _placed(path):
+            os.makedirs(target.parent, exist_ok=True)
+            _write(target, data, mode)
     os.makedirs(aside, exist_ok=True)
     for folder in folders:
         sync_folder(folder)
@@ -205,12 +206,24 @@ def _aside(path: Path) -> Path:
 def _write_aside(path: Path, data: bytes) -> Path:
     aside = _aside(path)
     try:
-        _write(aside, data, 0o666)
+        with _placed(path):
+            _write(aside, data, 0o666)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(aside)
         raise
     return aside
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """Have errors say where they came about: those of calls on descriptors do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

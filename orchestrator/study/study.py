@@ -99,7 +99,10 @@ class Study(Pinned):
             for part in ("owners", "tasks", "events", "code", "submissions"):
                 atomic.make_folder(path / part)
         except OSError as error:
-            raise UserError(f"the study's folder {path} cannot be written: {error.strerror}") from error
+            raise UserError(
+                f"the study's folder {path} cannot be written: {error.strerror}; mend that, or choose another place "
+                "with --root or ORCH_ROOT"
+            ) from error
         return cls(path)
 
     @staticmethod

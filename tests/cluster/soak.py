@@ -8,36 +8,26 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.errors import ExitCode
 from orchestrator.states import RUN_STATES
 from orchestrator.study.audit import audit
 from tests.cluster.lab import Lab, environ_of
-from tests.cluster.matrix import MatrixProject, send
+from tests.cluster.matrix import MatrixProject
+from tests.cluster.soak_faults import FAULTS, Mend
 from tests.faults.proof import Rows, proven
 
-LAB = {
-    "nodes": 4,
-    "cpus": 4,
-    "min_job_age": 2,
-    "kill_wait": 3,
-    "extra": [
-        "SlurmdTimeout=5",
-        "PartitionName=abrupt Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 DefMemPerCPU=100",
-    ],
-}
+LAB = {"nodes": 4, "cpus": 4, "min_job_age": 2, "kill_wait": 3, "extra": ["SlurmdTimeout=5"]}
 """A Slurm without accounting, whose queue soon forgets what ended."""
 
 SENTENCES = {ExitCode.OK, ExitCode.USAGE, ExitCode.SCHEDULER_UNREACHABLE, ExitCode.PARTLY_SUBMITTED}
@@ -46,20 +36,8 @@ SENTENCES = {ExitCode.OK, ExitCode.USAGE, ExitCode.SCHEDULER_UNREACHABLE, ExitCo
 SETTLE = 300.0
 """Seconds for all runs to arrive after the last fault."""
 
-
 MOST = 3
 """Commands at one time."""
-
-
-class Mend(NamedTuple):
-    """How to end a fault that lasts, and after how many seconds."""
-
-    after: float
-    work: Callable[[], object]
-
-
-Found = bool | Mend
-"""What came of a fault: it found nobody whom it could befall, or it did its work; or it lasts until it is mended."""
 
 
 @dataclass
@@ -88,6 +66,8 @@ class Soak:
     ----------
     done, clients
         How often each fault found a victim, and how often commands ended how.
+    said
+        For each way in which commands failed, what the first of them said.
     complaints
         What a command or a job said that it should not have said.
     """
@@ -99,6 +79,7 @@ class Soak:
     every: float
     done: Counter[str] = field(default_factory=Counter)
     clients: Counter[str] = field(default_factory=Counter)
+    said: dict[str, str] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -181,6 +162,8 @@ class Soak:
         code = client.process.returncode
         what = f"{client.words[0]} killed" if code == -signal.SIGKILL else f"{client.words[0]}: {code}"
         self.clients[what] += 1
+        if code > 0:
+            self.said.setdefault(what, err.strip().rpartition("\n")[2])
         killed = code == -signal.SIGKILL and client.kill_at is not None
         if "Traceback" in err or not (killed or code in SENTENCES):
             self.complaints.append(f"{client.words} returned {code}\n{err}")
@@ -270,6 +253,7 @@ class Soak:
             f"soak, seed {self.seed}: {runs} runs, {minutes:.1f} minutes, {sum(self.done.values())} faults",
             *(f"  {name:<28}{times:>5}" for name, times in sorted(self.done.items())),
             f"commands: {_counts(self.clients)}",
+            *(f"  {what}: {line}" for what, line in sorted(self.said.items())),
             f"{len(study.chain())} submissions, {len(logs)} incarnations: {_counts(ends)}",
             f"late verdicts of superseded copies, cut off: {late}",
             f"lost: 0; doubled: 0; series bit-equal to the undisturbed study's: {len(expected)} of {len(expected)}",
@@ -280,165 +264,3 @@ class Soak:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {times}" for name, times in sorted(counter.items()))
-
-
-# --- faults -----------------------------------------------------------------------------------------------------------
-
-
-def _worker_killed(soak: Soak) -> Found:
-    pid = soak.worker()
-    return bool(pid and not send(pid, signal.SIGKILL))
-
-
-def _worker_suspended(soak: Soak) -> Found:
-    pid = soak.worker()
-    if not pid:
-        return False
-    send(pid, signal.SIGSTOP)
-    return Mend(soak.chance.uniform(1, 12), lambda: send(pid, signal.SIGCONT))
-
-
-def _element_killed(soak: Soak) -> Found:
-    pid = soak.one([pid for pid, workers in soak.processes().items() if workers])
-    return bool(pid and not send(pid, signal.SIGKILL))
-
-
-def _steward_killed(soak: Soak) -> Found:
-    pid = soak.one(list(soak.processes("-steward")))
-    return bool(pid and not send(pid, signal.SIGKILL))
-
-
-def _cancelled_from_outside(soak: Soak) -> Found:
-    name = soak.element()
-    if name and soak.chance.random() < 0.3:
-        name = name.partition("_")[0]  # the whole array
-    return soak.ordered(name, "scancel", name)
-
-
-def _requeued(soak: Soak) -> Found:
-    name = soak.element("RUNNING")
-    return soak.ordered(name, "scontrol", "requeue", name)
-
-
-def _slice_ends(soak: Soak) -> Found:
-    """Twice in a row, as it may happen."""
-    name = soak.element("RUNNING")
-    return all(soak.ordered(name, "scancel", "-b", "--signal=USR2", name) for _ in range(2))
-
-
-def _job_suspended(soak: Soak) -> Found:
-    name = soak.element("RUNNING")
-    if not name:
-        return False
-    soak.slurm("scontrol", "suspend", name)
-    return Mend(soak.chance.uniform(3, 10), lambda: soak.slurm("scontrol", "resume", name))
-
-
-def _preempted(soak: Soak) -> Found:
-    node = None if "slurmctld" in soak.away else soak.node()
-    words = ("--partition=high", f"--nodelist={node}", "--exclusive", "--mem=0", "--time=1", "--output=/dev/null")
-    return soak.ordered(node, "sbatch", *words, input="#!/bin/sh\nsleep 1\n")  # it comes when there is room
-
-
-def _node_cut_off(soak: Soak) -> Found:
-    """Its daemons die, its jobs go on, and nobody hears of them; it comes back before or after it was given up."""
-    node = soak.node()
-    if not node:
-        return False
-    soak.away.add(node)
-    soak.lab.kill_node(node, jobs=True)
-    return Mend(soak.chance.uniform(1, 15), lambda: _back(soak, node))
-
-
-def _node_daemon_restarted(soak: Soak) -> Found:
-    node = soak.node()
-    if not node:
-        return False
-    soak.away.add(node)
-    soak.lab.kill_node(node)
-    return Mend(soak.chance.uniform(0.5, 3), lambda: _back(soak, node))
-
-
-def _back(soak: Soak, node: str) -> None:
-    soak.lab.start_node(node)
-    soak.away.discard(node)
-
-
-def _controller_killed(soak: Soak) -> Found:
-    """What it has not written down yet it forgets, jobs included."""
-    if "slurmctld" in soak.away:
-        return False
-    soak.away.add("slurmctld")
-    soak.lab.kill_controller()
-
-    def back() -> None:
-        soak.lab.start_controller()
-        soak.away.discard("slurmctld")
-
-    return Mend(soak.chance.uniform(0.5, 4), back)
-
-
-def _client_killed(soak: Soak) -> Found:
-    soak.submit(kill_after=soak.chance.uniform(0.2, 3))
-    return True
-
-
-def _two_clients(soak: Soak) -> Found:
-    for _ in range(2):
-        soak.submit()
-    return True
-
-
-def _cancelled_by_order(soak: Soak) -> Found:
-    """Some runs are cancelled; the next submission takes them up again."""
-    if not (soak.project.folder / "runs/walk/submissions/1.json").exists():
-        return False
-    first = soak.chance.randrange(soak.project.count_of_runs)
-    soak.start("cancel", "walk", f"seed={first}..{first + 3}", "--yes")
-    return True
-
-
-def _disk_full(soak: Soak) -> Found:
-    """The file system of the study is cut to what is used of it."""
-    root = soak.project.folder / "runs"
-    if not root.is_mount() or "disk" in soak.away:
-        return False
-    stat = os.statvfs(root)
-    used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
-    if not used or subprocess.run(["mount", "-o", f"remount,size={used}", root], capture_output=True).returncode != 0:
-        return False  # there is nothing yet (and no size means no bound), or it grew meanwhile
-    soak.away.add("disk")
-
-    def room() -> None:
-        subprocess.run(["mount", "-o", "remount,size=512m", root], check=True)
-        soak.away.discard("disk")
-
-    return Mend(soak.chance.uniform(0.5, 3), room)
-
-
-FAULTS: dict[str, Callable[[Soak], Found]] = {
-    "a worker is killed": _worker_killed,
-    "a worker is suspended": _worker_suspended,
-    "an element is killed": _element_killed,
-    "a steward is killed": _steward_killed,
-    "scancel": _cancelled_from_outside,
-    "scontrol requeue": _requeued,
-    "scontrol suspend": _job_suspended,
-    "the slice ends, twice": _slice_ends,
-    "preemption": _preempted,
-    "a node is cut off": _node_cut_off,
-    "slurmd is restarted": _node_daemon_restarted,
-    "slurmctld is killed": _controller_killed,
-    "the client is killed": _client_killed,
-    "two clients at once": _two_clients,
-    "orch cancel": _cancelled_by_order,
-    "the disk is full": _disk_full,
-}
-"""What can happen, each in a function that finds a victim or says that there is none."""
-
-
-def small_disk(path: Path) -> bool:
-    """Give a folder a file system of its own, if that is allowed here."""
-    path.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(path)]
-    return sys.platform == "linux" and subprocess.run(command, capture_output=True).returncode == 0

@@ -19,7 +19,8 @@ import pytest
 from orchestrator.study.study import Study
 from tests.cluster.lab import Lab
 from tests.cluster.matrix import STACKED, WALK, MatrixProject, undisturbed
-from tests.cluster.soak import LAB, SETTLE, Soak, small_disk
+from tests.cluster.soak import LAB, SETTLE, Soak
+from tests.cluster.soak_faults import small_disk
 from tests.faults.proof import proven
 
 MINUTES = float(os.environ.get("ORCH_TESTS_SOAK", "0.75"))

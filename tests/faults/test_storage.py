@@ -191,6 +191,7 @@ def test_a_folder_that_takes_nothing_is_named(project, number):
     refused = project.orch("submit", "walk.yaml", code=2)
     assert os.strerror(number) in refused.stderr
     assert str(runs) in refused.stderr
+    assert "--root" in refused.stderr  # another place
     for name in ("ORCH_TEST_FAULT", "PYTHONPATH"):
         del project.env[name]
     project.orch("run", "walk.yaml")
@@ -201,7 +202,8 @@ def test_a_submission_that_found_no_room_is_given_again(project):
     runs = project.folder / "runs"
     project.env |= order(under=str(runs), number=errno.ENOSPC, calls=["write"], times=1, match="submissions")
     refused = project.orch("submit", "walk.yaml", code=2)
-    assert "No space left on device" in refused.stderr
+    assert "No space left on device; nothing is lost: make room, then give the command again" in refused.stderr
+    assert str(runs) in refused.stderr
     assert project.stewards() == []
     for name in ("ORCH_TEST_FAULT", "PYTHONPATH"):
         del project.env[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from pathlib import Path
@@ -162,3 +163,18 @@ def test_a_folder_of_the_same_content_is_published_once(tmp_path):
     assert atomic.names(tmp_path) == ["digest"]
     assert Path(tmp_path / "digest/a/b.py").read_bytes() == b"x = 1"
     assert os.access(tmp_path / "digest/run", os.X_OK)
+
+
+def test_a_refused_write_says_where(tmp_path, monkeypatch):
+    """What a full disk says of a descriptor names no file."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"No space.*wanted"):
+            atomic.publish(tmp_path / "wanted", b"data")
+    with pytest.raises(OSError, match=r"No space.*other"):
+        atomic.write_new(tmp_path / "other", full)
+    assert list(tmp_path.iterdir()) == []
