@@ -181,8 +181,11 @@ def _export(
                     raise
                 (cache / store.INDEX).unlink(missing_ok=True)
         raise AssertionError
+    except BrokenPipeError:
+        raise  # who reads has enough
     except OSError as error:
-        raise UserError(f"the tables cannot be written to {out}: {error.strerror or error}") from error
+        where = out if isinstance(out, Path) else "stdout"
+        raise UserError(f"the tables cannot be written to {where}: {error.strerror or error}") from error
 
 
 def _stream(

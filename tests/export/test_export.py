@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pyarrow import parquet
@@ -56,6 +57,21 @@ def test_a_table_to_stdout(logs: Path, tmp_path: Path) -> None:
     piped = subprocess.run(f"{' '.join(orch)} --format parquet > out.parquet", cwd=tmp_path, shell=True)
     assert piped.returncode == 0
     assert len(table(tmp_path, "out.parquet")) == 150
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, form: str) -> None:
+    for run in range(20):  # more than a pipe holds, in every format
+        rows = np.random.default_rng(run).random(6000).tolist()
+        write(tmp_path / f"run_{run}", b"".join(scalar("loss", step, value) for step, value in enumerate(rows)))
+    orch = f"{sys.executable} -m orchestrator.cli.main export --logdir {tmp_path} -o - --format {form}"
+    shell = ["bash", "-c", f"{orch} | head -c 10; echo ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True)
+    assert done.stdout.split()[-1].endswith(b"141")
+    assert done.stderr == b""
+    full = subprocess.run(f"{orch} > /dev/full", cwd=tmp_path, shell=True, capture_output=True, text=True)
+    assert full.returncode == 2
+    assert full.stderr == "orch: the tables cannot be written to stdout: No space left on device\n"
 
 
 def test_a_pattern_without_a_tag_is_told(logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
