@@ -236,7 +236,8 @@ class Store:
         self._folder = folder
         self._segments = segments
         self._firsts: dict[str, list[int]] = {}
-        self._last: tuple[tuple[str, int], tuple[npt.NDArray[Any], ...]] | None = None
+        # One block of each segment: a file that grew has rows in several, and the next file has rows beside each.
+        self._held: dict[str, tuple[int, tuple[npt.NDArray[Any], ...]]] = {}
 
     def rows(self, extents: Iterable[Extent]) -> Rows:
         """Return the rows of some extents, in their order.
@@ -270,8 +271,9 @@ class Store:
             self._firsts[segment] = [block[0] for block in self._segments[segment]]
         number = int(np.searchsorted(self._firsts[segment], row, side="right")) - 1
         first, count, offset, *sizes, check = self._segments[segment][number]
-        if self._last is not None and self._last[0] == (segment, number):
-            return self._last[1], first
+        held = self._held.get(segment)
+        if held is not None and held[0] == number:
+            return held[1], first
         kinds = ["<f8", STEPS[sizes[0]], f"<f{sizes[2]}", TAGS[sizes[1]]]
         size = count * (8 + sum(sizes))
         try:
@@ -287,8 +289,8 @@ class Store:
         for kind in kinds:
             columns.append(np.frombuffer(data, kind, count, at))
             at += columns[-1].nbytes
-        self._last = (segment, number), tuple(columns)
-        return self._last[1], first
+        self._held[segment] = number, tuple(columns)
+        return self._held[segment][1], first
 
 
 def _merged(extents: Iterable[Extent]) -> list[Extent]:

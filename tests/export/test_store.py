@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export import store
+from export.checksums import crc
 from export.decoded import Decoded
 from export.store import Extent, GoneError, Store, new_segment
 
@@ -48,3 +50,19 @@ def test_a_segment_that_changed_or_is_cut_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(GoneError):
             Store(tmp_path, {writer.name: writer.blocks}).rows([Extent(writer.name, 0, 3)])
+
+
+def test_files_that_grew_have_each_block_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows are in several segments, in turn."""
+    segments = {}
+    for _ in range(3):
+        with new_segment(tmp_path) as writer:
+            for block in BLOCKS:
+                writer.append(block)
+        segments[writer.name] = writer.blocks
+    checked = []
+    monkeypatch.setattr(store, "crc", lambda data: checked.append(len(data)) or crc(data))
+    extents = [Extent(segment, row, row + 1) for row in range(9) for segment in segments]
+    rows = Store(tmp_path, segments).rows(extents)
+    assert rows.step.tolist() == [step for block in BLOCKS for step in block.step.tolist() for _ in segments]
+    assert len(checked) == len(segments) * len(BLOCKS)
