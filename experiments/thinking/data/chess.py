@@ -182,8 +182,8 @@ RAYS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 LEAPS = [(2, 1), (2, -1), (-2, 1), (-2, -1), (1, 2), (1, -2), (-1, 2), (-1, -2)]
 KING, QUEEN, BISHOP, KNIGHT, ROOK, PAWN = range(1, 7)
-BATCH = 4096
-"""Positions that are drawn at a time."""
+BATCH = 512
+"""Positions that are drawn at a time; the puzzles do not depend on it."""
 
 
 def surrogate(count: int, seed: int = 0) -> Puzzles:
