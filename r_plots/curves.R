@@ -21,8 +21,8 @@ as_levels <- function(values) {
   factor(as.character(values), levels = if (anyNA(numbers)) levels else levels[order(numbers)])
 }
 
-# Panels are named by their column too, where its values alone would say nothing.
-label_facets <- function(values, name) {
+# Numbers alone would say nothing: they are named by their column.
+named_levels <- function(values, name) {
   found <- as_levels(values)
   if (!anyNA(suppressWarnings(as.numeric(levels(found))))) levels(found) <- paste0(name, " = ", levels(found))
   found
