@@ -28,10 +28,11 @@ LONG = "ORCH_TESTS_SOAK" in os.environ
 RUNS = int(os.environ.get("ORCH_TESTS_SOAK_RUNS", "300" if LONG else "40"))
 EVERY = float(os.environ.get("ORCH_TESTS_SOAK_EVERY", "3" if LONG else "1.5"))
 FORMS = {
-    "run": (WALK, {"lanes": 4}),
-    "lanes": (STACKED, {"lanes": 16, "memory": "1500M", "engine": "eager"}),
+    "run": (WALK, {"lanes": 4}, 0.05),
+    "lanes": (STACKED, {"lanes": 16, "memory": "1500M", "engine": "eager", "parallel": 3}, 0.5),
 }
-FILES, ASKED = FORMS[os.environ.get("ORCH_TESTS_SOAK_FORM", "run")]
+"""By the form of the experiment: it, what its grid asks for, and the seconds that a step takes."""
+FILES, ASKED, PAUSE = FORMS[os.environ.get("ORCH_TESTS_SOAK_FORM", "run")]
 SEED = int(os.environ.get("ORCH_TESTS_SOAK_SEED", random.SystemRandom().randrange(10**6) if LONG else 1))
 
 
@@ -52,7 +53,7 @@ def test_a_study_under_fire_arrives_as_if_nothing_had_happened(make_slurm, folde
     lab: Lab = make_slurm(**LAB)
     project = MatrixProject(folder, lab, runs=RUNS, files=FILES, workers=2, retries=1000, **ASKED)
     project.env["ORCH_PATIENCE"] = "5"
-    (folder / "pause").write_text("0.05")
+    (folder / "pause").write_text(str(PAUSE))
     soak = Soak(lab, project, SEED, MINUTES * 60, EVERY)
     sys.stdout.write(f"soak: seed {SEED}, {RUNS} runs, {MINUTES:g} minutes\n")
     soak.run()
