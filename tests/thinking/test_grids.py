@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 # Points and runs of every grid.
 GRIDS = {
-    "smoke": (42, 42), "quick": (6, 6), "think_longer": (6, 6), "legacy": (12, 12),
+    "smoke": (42, 42), "quick": (6, 6), "think_longer": (6, 6), "legacy": (6, 6),
     "dt/prefix_sums": (7, 7), "dt/mazes": (14, 14), "dt/chess": (8, 8),
     "delta/train_chess": (1, 1), "delta/train_mazes": (1, 1), "delta/train_prefix_sums": (1, 1),
     "delta/test_chess": (1, 1), "delta/test_mazes": (1, 1), "delta/test_prefix_sums": (1, 1),
