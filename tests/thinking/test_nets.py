@@ -268,3 +268,10 @@ def test_parameters_decide_the_net():
     assert build(
         Thinking(problem="mazes", model="dt_net_recall_2d", recall_relu=True, width=4)
     ).architecture.recall_relu
+
+
+def test_which_iterations_are_tested():
+    given = {"test_iterations_low": 20, "test_iterations_high": 100, "test_iterations_step": 40}
+    assert Thinking(**given).test_iterations == [20, 60, 100]
+    assert Thinking(**given, model="feedforward_net_1d", max_iters=7).test_iterations == [7]
+    assert Thinking(model="recur_net", max_iters=10).depth == 44
