@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo smoke test lint format lock test-site soak bench-lanes bench-grid bench-export bench-start bench-submit clean
+.PHONY: help setup demo smoke test lint format lock test-site soak bench-lanes bench-grid bench-export bench-start bench-submit bench-thinking clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -64,6 +64,9 @@ bench-start: setup   ## start-up of orch --help and orch status above a bare int
 
 bench-submit: setup  ## submission to Slurm beside submitit's arrays (root, and what tools/debian.sh slurm installs)
 	$(BIN)/python benchmarks/bench_submit.py
+
+bench-thinking: setup ## steps and tests of the deep-thinking nets beside a plain implementation (a quarter of an hour)
+	$(BIN)/python benchmarks/bench_thinking.py
 
 clean:           ## remove what make and the tools have written, but no study
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

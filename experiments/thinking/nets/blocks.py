@@ -13,6 +13,9 @@ from torch.nn import functional
 GROUPS = 4
 """Of channels, which are normalised together."""
 
+FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")  # type: ignore[no-untyped-call]
+"""Whether this torch has the operation that convolves, adds and cuts at once; it is one of its compiler's."""
+
 
 def conv(channels: int, outputs: int, dimensions: int, dilation: int = 1) -> nn.Conv2d:
     """Return a convolution of width 3 without bias, (b, channels, h, w) to (b, outputs, h, w).
@@ -69,14 +72,13 @@ def apply(
 
 
 def _fusible(x: Tensor) -> bool:
-    """Whether torch has the operation for such a tensor; it is one of its compiler's."""
     return (
-        x.device.type == "cpu"
+        FUSED
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 
 
