@@ -198,7 +198,10 @@ class Chunk:
     def _put(self, rows: Int64) -> None:
         """Leave some of the rows, column by column: never are all columns held twice."""
         for name in COLUMNS:
-            setattr(self, name, getattr(self, name)[rows])
+            column = getattr(self, name)
+            # Of a large run all rows have one point, and of most runs one attempt: there is nothing to look up.
+            same = name in ("point", "attempt") and len(column) and column[0] == column[-1] and np.ptp(column) == 0
+            setattr(self, name, column[: len(rows)] if same else column[rows])
 
     def _starts(self) -> Bool:
         """Say of each row whether a series begins with it."""
