@@ -137,8 +137,8 @@ def elsewhere(study: Study, history: History, states: Mapping[str, JobState]) ->
     found: dict[str, Elsewhere] = {}
     for job in unfinished_jobs(study, history):
         entry = study.submission(job.n)
-        if entry.scheduler != "local" or states.get(job.job_id, "unknown") != "unknown":
-            continue
+        if entry.scheduler != "local" or states.get(job.job_id) != "unknown":
+            continue  # or it was recorded a moment ago, and nobody was asked about it
         process = job.job_id.partition("/")[0]
         before = found.get(process, Elsewhere(job.host or job.job_id.partition(":")[0], frozenset(), frozenset()))
         left = task_names(entry, job.array) - history.ended

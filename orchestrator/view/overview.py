@@ -204,7 +204,7 @@ def _by_host(others: Iterable[Elsewhere], alive: Container[str]) -> dict[str, in
     counts: Counter[str] = Counter()
     for other in others:
         counts[other.host] += sum(task in alive for task in other.tasks)
-    return +counts
+    return dict(+counts)
 
 
 def living(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from click.testing import Result
 
 from orchestrator import submit
 from orchestrator.cli.submit import silent_elsewhere
+from orchestrator.liveness import elsewhere
 from orchestrator.study import watch
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
@@ -98,6 +100,13 @@ def test_status_says_in_whose_hands_they_are(study: Study, orch: Orch) -> None:
     assert "2 tasks are in the hands of far, which cannot be asked from here" in done.stdout
     assert "`orch submit` here watches their heartbeats and takes them over" in done.stdout
     assert observe(study).elsewhere == {"far": 2}
+    assert json.loads(orch("status", str(study.path), "--json").stdout)["elsewhere"] == {"far": 2}
+
+
+def test_a_job_that_was_recorded_while_we_looked_is_not_elsewhere(study: Study) -> None:
+    """Nobody was asked about it."""
+    assert elsewhere(study, study.history(), {}) == {}
+    assert elsewhere(study, study.history(), {"far:7:1": "unknown"}).keys() == {"far:7:1"}
 
 
 def test_watching_ends_when_nobody_is_left(study: Study, orch: Orch) -> None:
