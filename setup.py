@@ -25,7 +25,15 @@ RUNTIME = [
     "torch>=2.6",
     "typing-extensions>=4.6",
 ]
-TEST = ["chess>=1.10", "hypothesis>=6", "jsonschema>=4", "pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3.6", "tensorboardX>=2.6"]
+TEST = [
+    "chess>=1.10",
+    "hypothesis>=6",
+    "jsonschema>=4",
+    "pytest>=8",
+    "pytest-timeout>=2",
+    "pytest-xdist>=3.6",
+    "tensorboardX>=2.6",
+]
 LINT = ["import-linter>=2", "mypy>=1.11", "pandas-stubs", "ruff>=0.6", "scipy-stubs"]
 
 setup(
