@@ -24,6 +24,7 @@ import click
 import pandas as pd
 
 from experiments.thinking import names
+from experiments.thinking.alike import trained
 from orchestrator.errors import UserError
 
 ACCURACIES = ("train_acc", "val_acc", "test_acc")
@@ -31,7 +32,7 @@ FACTS = ("max_iters", "alpha", "train_mode", "test_mode", "train_data", "test_da
 INDEX = ["model", "test_data", "max_iters", "alpha", "test_mode", "test_iter"]
 """What the rows of the pivot table are told apart by (spec §5.1)."""
 
-COLUMNS = ["run", "source", "model", "seed", *FACTS, "test_iter", *ACCURACIES]
+COLUMNS = ["run", "source", "trained", "model", "seed", *FACTS, "test_iter", *ACCURACIES]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -48,10 +49,12 @@ def read(folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``run`` (an id or a label), ``source`` (what tells trained nets apart), ``model`` (``<model>_width=<w>``),
-        ``seed`` (of exported studies), ``max_iters``, ``alpha``, ``train_mode``, ``test_mode``, ``train_data``,
-        ``test_data``, ``test_iter``, ``train_acc``, ``val_acc``, ``test_acc`` (percent; NaN where it was not measured).
-        A net that was tested several times alike has its rows once.
+        ``run`` (an id or a label), ``source`` (what tells trained nets apart), ``trained`` (the same where they were
+        trained alike), ``model`` (``<model>_width=<w>``), ``seed`` (of exported studies), ``max_iters``, ``alpha``,
+        ``train_mode``, ``test_mode``, ``train_data``, ``test_data``, ``test_iter``, ``train_acc``, ``val_acc``,
+        ``test_acc`` (percent; NaN where it was not measured). A net that was tested several times alike has its rows
+        once. The mode ``convergence`` has one row for each run, at the number of iterations that the hard samples took;
+        tests of single bits have none.
 
     Raises
     ------
@@ -74,6 +77,11 @@ def _exported(path: Path) -> pd.DataFrame:
     # A parameter that is null in every run has no column; one that is an axis has its label beside it.
     rows = table.reindex(columns=["run", *(f"param.{name}" for name in facts), "tag", "step", "value"])
     rows.columns = pd.Index(["run", *facts, "tag", "test_iter", "value"])
+    # Each split ends at an iteration of its own in the mode convergence, and the run has one row.
+    hard = rows[rows["tag"] == "final/test_acc"]
+    ends = dict(zip(hard["run"], hard["test_iter"], strict=True))
+    ended = [ends.get(run, own) for run, own in zip(rows["run"], rows["test_iter"], strict=True)]
+    rows["test_iter"] = rows["test_iter"].mask(rows["test_mode"] == "convergence", ended)
     texts = ("run", "model", "model_path", "train_mode", "test_mode", "tag")
     rows = rows.assign(**{name: rows[name].astype(object) for name in texts})
     key = ["run", "test_iter"]
@@ -82,8 +90,12 @@ def _exported(path: Path) -> pd.DataFrame:
         part = rows[rows["tag"] == f"final/{name}"].drop_duplicates(key, keep="last")
         found[name] = part.set_index(key)["value"].astype(float).round(4)
     found = found.reset_index()
-    given = zip(found["run"], found["epochs"], found["model_path"], strict=True)
+    settings = table.drop_duplicates("run").set_index("run").filter(regex="^param[.]")
+    settings.columns = settings.columns.str.removeprefix("param.")
+    alike = {run: trained(one) for run, one in settings.to_dict("index").items()}
+    given = list(zip(found["run"], found["epochs"], found["model_path"], strict=True))
     found["source"] = [run if epochs or pd.isna(path) else path for run, epochs, path in given]
+    found["trained"] = [alike[run] if epochs or pd.isna(path) else path for run, epochs, path in given]
     found["model"] = [f"{model}_width={width}" for model, width in zip(found["model"], found["width"], strict=True)]
     return found[COLUMNS]
 
@@ -92,7 +104,8 @@ def _published(folder: Path) -> pd.DataFrame:
     rows = [row for path in sorted(folder.glob("**/*testing*/stats.json")) for row in _test(path)]
     if not rows:
         raise UserError(
-            f"there is neither tables/long.parquet nor a */*testing*/stats.json in {folder}: `orch export` the study"
+            f"there is neither tables/long.parquet nor a */*testing*/stats.json in {folder} with accuracies of whole"
+            " samples (tests of single bits have none): `orch export` the study"
         )
     return pd.DataFrame(rows)[COLUMNS]
 
@@ -102,14 +115,22 @@ def _test(path: Path) -> list[dict[str, Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         facts = {name: found[name] for name in ("model", *FACTS)}
-        facts |= {"run": found["run_id"], "source": found.get("id") or found["model_path"], "seed": None}
+        source = found.get("source") or found.get("id") or found["model_path"]
+        facts |= {"run": found["run_id"], "source": source, "trained": found.get("trained") or source, "seed": None}
         accuracies = {name: found[name] or {} for name in ACCURACIES}
+        if found["test_mode"] == "convergence":
+            accuracies = {name: dict.fromkeys(found["test_acc"], _only(of)) for name, of in accuracies.items()}
         return [
             facts | {"test_iter": int(k)} | {name: _number(of.get(k)) for name, of in accuracies.items()}
-            for k in found["test_acc"]
+            for k, accuracy in found["test_acc"].items()
+            if not isinstance(accuracy, list)
         ]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} holds no statistics of a test: {error!r}") from error
+
+
+def _only(of: dict[str, Any]) -> Any:
+    return next(iter(of.values()), None)
 
 
 def _number(value: Any) -> float:
@@ -138,7 +159,8 @@ def choose(
     folder
         Where it was read, for errors.
     more_than
-        Keep runs whose training accuracy at T iterations is more, in percent: those that trained at all.
+        Keep runs whose training accuracy at T iterations is more, in percent: those that trained at all. In the mode
+        ``convergence`` it is the run's one number.
     max_iters, alphas
         Keep these values of T and α; all, if empty.
     models, widths
@@ -158,7 +180,7 @@ def choose(
         if texts:
             chosen = chosen[[any(text in model for text in texts) for model in chosen["model"]]]
     if more_than is not None and len(chosen):
-        at_t = chosen[chosen["test_iter"] == chosen["max_iters"]].set_index("source")["train_acc"].dropna()
+        at_t = _own(chosen).set_index("source")["train_acc"].dropna()
         unknown = chosen[~chosen["source"].isin(at_t.index)]
         if len(unknown):
             run, iterations = unknown.iloc[0][["run", "max_iters"]]
@@ -171,6 +193,11 @@ def choose(
         kept = "" if more_than is None else f" with a training accuracy of more than {more_than}"
         raise UserError(f"{folder} has no runs{kept} of what was asked for: it has {_listed(table['model'])}")
     return chosen
+
+
+def _own(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what runs reach at T iterations, or when they stop by themselves."""
+    return table[(table["test_iter"] == table["max_iters"]) | (table["test_mode"] == "convergence")]
 
 
 def _listed(values: pd.Series[Any]) -> str:
@@ -204,16 +231,20 @@ def extrapolation(table: pd.DataFrame, at: Sequence[int] = ()) -> pd.DataFrame:
     Parameters
     ----------
     table
-        From :func:`read`. What was trained on counts too, where it was measured (``val_acc``).
+        From :func:`read`. What was trained on counts too, where it was measured (``val_acc``), unless it is among what
+        was tested.
     at
         Further numbers of iterations.
 
     The best number is one for all runs of a point: the one with the highest mean.
     """
-    by = ["model", "train_mode", "alpha", "train_data", "max_iters"]
+    by = ["model", "train_mode", "alpha", "train_data", "max_iters", "test_mode"]
     easy = table.dropna(subset=["val_acc"]).assign(test_data=table["train_data"], test_acc=table["val_acc"])
-    # A seed that was trained once for each test length has the same weights, and the same validation, every time.
-    easy = easy[~easy.duplicated([*by, "seed", "test_iter"]) | easy["seed"].isna()]
+    # A net that was trained once for each test length has the same weights, and the same validation, every time.
+    easy = easy[~easy.duplicated([*by, "trained", "test_iter"])]
+    # Where hard samples are of the size of the easy ones, they are the measure.
+    hard, points = (pd.MultiIndex.from_frame(part[[*by, "test_data"]]) for part in (table, easy))
+    easy = easy[~points.isin(hard)]
     means = _accuracy(pd.concat([easy, table]), [*by, "test_data", "test_iter"])
     rows = []
     for _, group in means.groupby([*by, "test_data"], sort=False):
@@ -247,7 +278,7 @@ def runs(table: pd.DataFrame) -> pd.DataFrame:
     Names are unique among the runs of the table (:mod:`.names`); runs that others trained keep the labels they have.
     """
     labels = names.unique(table["run"])
-    own = table[table["test_iter"] == table["max_iters"]].set_index("source")
+    own = _own(table).set_index("source")
     found = table.drop_duplicates("source")[["run", "source", "model", "alpha", "test_data"]]
     known = [label if "-" in label else labels[label] for label in found["run"]]
     found.insert(0, "name", known)

@@ -122,6 +122,36 @@ def test_nothing_left_is_told_with_the_place_and_the_filter(runs):
         tables.read(runs / "outputs" / "nothing")
 
 
+def test_runs_that_stop_by_themselves_have_a_row_each_and_can_be_filtered(tmp_path):
+    for label, train, end in (("a", 99.0, 9), ("b", 60.0, 7)):
+        accuracies = {"train_acc": {"4": train}, "val_acc": {"5": 97.0}, "test_acc": {str(end): 30.0}}
+        write(tmp_path, label, 0.0, test_mode="convergence", **accuracies)
+    found = tables.read(tmp_path)
+    assert found[["run", "test_iter", "train_acc", "val_acc", "test_acc"]].to_numpy().tolist() == [
+        ["a", 9, 99.0, 97.0, 30.0], ["b", 7, 60.0, 97.0, 30.0],
+    ]  # fmt: skip
+    assert tables.choose(found, tmp_path, more_than=90)["run"].tolist() == ["a"]
+    assert tables.runs(found)["train_acc"].tolist() == [99.0, 60.0]
+    write(tmp_path, "c", 0.0, test_mode="convergence", train_acc=None, val_acc=None, test_acc={"8": 20.0})
+    assert math.isnan(row(tables.read(tmp_path), run="c")["train_acc"])
+
+
+def test_bits_are_no_accuracies_of_samples(runs):
+    bits = {key: {"2": [100.0, 50.0]} for key in tables.ACCURACIES}
+    write(runs, "d", 0.0, test_mode="bit_wise", **bits)
+    assert set(tables.read(runs)["run"]) == {"a", "b", "c"}
+    write(runs / "bits", "d", 0.0, test_mode="bit_wise", **bits)
+    with pytest.raises(UserError, match="tests of single bits have none"):
+        tables.read(runs / "bits")
+
+
+def test_a_checkpoint_that_several_runs_tested_counts_once(tmp_path):
+    for label in ("one", "two"):
+        write(tmp_path, label, 10.0, id=label, source="/trained/model_best.pth", model_path="/trained/model_best.pth")
+    write(tmp_path, "three", 30.0, id="three", source="/other/model_best.pth", model_path="/other/model_best.pth")
+    assert tables.pivot(tables.read(tmp_path))["count"].tolist() == [2, 2]
+
+
 def test_statistics_that_are_none_are_told(runs):
     place = runs / "outputs" / "testing-z"
     place.mkdir()
@@ -134,8 +164,11 @@ def test_statistics_that_are_none_are_told(runs):
 # --- exported studies -------------------------------------------------------------------------------------------------
 
 
-def export(folder, rows):
-    """Write a long table: (run, seed, test_data, T, tag, step, value), with what the export adds."""
+def export(folder, rows, **params):
+    """Write a long table: (run, seed, test_data, T, tag, step, value), with what the export adds.
+
+    Further parameters are by run.
+    """
     names = ["run", "seed", "test_data", "max_iters", "tag", "step", "value"]
     table = pd.DataFrame(rows, columns=names)
     facts = {"model": "recur_net", "width": 32, "epochs": 10, "train_data": 16, "alpha": 1.0}
@@ -143,6 +176,7 @@ def export(folder, rows):
     table = table.rename(columns={"test_data": "param.test_data", "max_iters": "param.max_iters"})
     table["param.seed"] = table["seed"]  # an axis has a label beside its parameter
     table = table.assign(**{f"param.{name}": value for name, value in facts.items()})
+    table = table.assign(**{f"param.{name}": table["run"].map(values) for name, values in params.items()})
     for name in ("run", "param.model", "tag"):
         table[name] = table[name].astype("category")
     (folder / "tables").mkdir(exist_ok=True)
@@ -203,6 +237,67 @@ def test_accuracy_by_length_at_t_at_others_and_at_best(study):
     }  # fmt: skip
     # A seed's net was trained once for each length, and is validated once.
     assert set(found["runs"]) == {2}
+
+
+def by_point(found, *names):
+    return {tuple(point[name] for name in (*names, "iterations")): point for point in found.to_dict("records")}
+
+
+def test_what_was_trained_otherwise_is_validated_too(tmp_path):
+    rows, rates = [], {}
+    for rate, val in ((1e-3, 100.0), (1e-2, 0.0)):
+        for seed in (0, 1):
+            for data in (18, 24):
+                rates[f"r{rate}{seed}{data}"] = rate
+                rows += series(f"r{rate}{seed}{data}", seed, data, 2, {2: 40.0}, {2: val})
+    export(tmp_path, rows, lr=rates)
+    easy = by_point(tables.extrapolation(tables.read(tmp_path)), "test_data")[16, "T = 2"]
+    assert (easy["runs"], easy["test_acc_mean"]) == (4, 50.0)  # two step sizes of two seeds
+
+
+def test_ways_to_test_are_points_of_their_own(tmp_path):
+    rows, modes = [], {}
+    for mode, accuracy in (("default", 80.0), ("max_conf", 0.0)):
+        for data in (18, 24):
+            modes[mode + str(data)] = mode
+            rows += series(mode + str(data), 0, data, 2, {2: accuracy}, {2: accuracy})
+    export(tmp_path, rows, test_mode=modes)
+    found = by_point(tables.extrapolation(tables.read(tmp_path)), "test_mode", "test_data")
+    for data in (16, 18, 24):
+        assert found["default", data, "T = 2"]["test_acc_mean"] == 80
+        assert found["max_conf", data, "T = 2"]["test_acc_mean"] == 0
+    assert {point["runs"] for point in found.values()} == {1}
+
+
+def test_hard_samples_of_the_easy_size_are_the_measure(tmp_path):
+    export(tmp_path, series("r0", 0, 16, 2, {2: 50.0}, {2: 100.0}) + series("r1", 0, 24, 2, {2: 30.0}, {2: 100.0}))
+    easy = by_point(tables.extrapolation(tables.read(tmp_path)), "test_data")[16, "T = 2"]
+    assert (easy["runs"], easy["test_acc_mean"]) == (1, 50.0)
+
+
+def test_folders_without_seeds_have_a_net_once(tmp_path):
+    for data in (18, 24):
+        for seed in "01":  # ours say what was trained alike, others by their checkpoint
+            run = f"{seed}-{data}"
+            write(tmp_path / "ours", run, 10.0, id=run, source=run, trained=seed, test_data=data)
+            write(tmp_path / "others", run, 10.0, model_path=f"{seed}/model_best.pth", test_data=data)
+    for name in ("ours", "others"):
+        found = tables.extrapolation(tables.read(tmp_path / name))
+        assert set(found["runs"]) == {2}, name
+
+
+def test_an_exported_run_that_stops_by_itself_has_one_row(tmp_path):
+    rows = []
+    for run, end, train in (("r0", 9, 100.0), ("r1", 12, 40.0)):
+        for name, step, value in (("train_acc", 4, train), ("val_acc", 5, 90.0), ("test_acc", end, 30.0)):
+            rows.append((run, int(run[1]), 24, 2, f"final/{name}", step, value))
+    export(tmp_path, rows, test_mode={"r0": "convergence", "r1": "convergence"})
+    found = tables.read(tmp_path)
+    assert found[["run", "test_iter", *tables.ACCURACIES]].to_numpy().tolist() == [
+        ["r0", 9, 100.0, 90.0, 30.0], ["r1", 12, 40.0, 90.0, 30.0],
+    ]  # fmt: skip
+    assert tables.choose(found, tmp_path, more_than=99)["run"].tolist() == ["r0"]
+    assert tables.pivot(found)["val_acc_mean"].tolist() == [90.0, 90.0]
 
 
 def test_the_effective_depth_table(tmp_path):
