@@ -76,6 +76,14 @@ def test_the_launch_files_of_dt():
     assert {(run["width"], run["optimizer"], run["chess_orientation"]) for run in chess} == {(512, "sgd", "literal")}
 
 
+@pytest.mark.parametrize("name", ["dt/prefix_sums", "dt/mazes", "dt/chess"])
+def test_the_runs_of_dt_can_be_filtered_by_their_training(name):
+    for run in runs(name):
+        assert not run["quick_test"]
+        low, high, step = (run[f"test_iterations_{word}"] for word in ("low", "high", "step"))
+        assert run["max_iters"] in range(low, high + 1, step)
+
+
 def test_nets_may_think_long_enough_to_reach_512_bits():
     for run in [*runs("dt/prefix_sums"), *runs("delta/train_prefix_sums"), *runs("delta/test_prefix_sums")]:
         assert run["test_iterations_high"] >= 127  # trap T4: the defaults cannot
