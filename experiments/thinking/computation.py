@@ -17,6 +17,9 @@ from orchestrator.errors import UserError
 PARALLEL = "module."
 """What nets that were trained on several GPUs have before the names of their weights."""
 
+HOW = ("alpha", "train_mode", "lr", "lr_factor", "epochs", "optimizer")
+"""What tests report of the training of a net (spec §4.5); it may be another where the net is used."""
+
 
 def prepare(p: Thinking) -> torch.device:
     """Make torch deterministic, with one thread, as precise as is asked for; return the GPU if there is one."""
@@ -64,8 +67,30 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def made_as(p: Thinking) -> dict[str, Any]:
-    """Return what a net's weights do not tell of it."""
-    return {"problem": p.problem, "model": p.model, "recall_relu": p.recall_relu}
+    """Return what a net's weights do not tell of it: what it computes, and, if this run trains it, :data:`HOW`."""
+    found: dict[str, Any] = {"problem": p.problem, "model": p.model, "recall_relu": p.recall_relu}
+    if p.problem == "chess":
+        found["chess_orientation"] = p.chess_orientation
+    return found | ({name: getattr(p, name) for name in HOW} if p.epochs else {})
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, or is no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint {path}: give the path of a file such as model_best.pth") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(content, dict) or "net" not in content:
+        raise UserError(f"{path} is no checkpoint of a net: it should hold net and epoch")
+    return content
 
 
 def load(path: Path, net: Net, p: Thinking) -> dict[str, Any]:
@@ -76,14 +101,7 @@ def load(path: Path, net: Net, p: Thinking) -> dict[str, Any]:
     UserError
         If the file is not there, is no checkpoint, or is one of another net.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"there is no checkpoint {path}: give the path of a file such as model_best.pth") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(content, dict) or "net" not in content:
-        raise UserError(f"{path} is no checkpoint of a net: it should hold net and epoch")
+    content = read(path)
     found = {name.removeprefix(PARALLEL): value for name, value in content["net"].items()}
     own = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in found.items()}
@@ -95,7 +113,7 @@ def load(path: Path, net: Net, p: Thinking) -> dict[str, Any]:
         )
     expected = made_as(p)
     for name, value in content.get("made_as", expected).items():
-        if expected.get(name) != value:
+        if name not in HOW and expected.get(name) != value:
             raise UserError(
                 f"{path} holds the weights of a net with {name} {value}, and {name} is {expected.get(name)} here"
             )
