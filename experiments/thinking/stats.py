@@ -11,6 +11,8 @@
 Keys of JSON objects are texts: iterations are ``"30"`` (trap T17). In training statistics ``train_acc`` and ``val_acc``
 are maps by iteration as in DT where the last test measured them, and otherwise, after quick tests, single numbers as in
 delta (T12); the lists that delta adds are always there. ``run_id`` is a label (:mod:`.names`); ``id`` is the run's own.
+``source`` tells trained nets apart: the id of the run, or the checkpoint that a run tested without training;
+``trained`` is the same where nets were trained alike (:mod:`.alike`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.thinking import names
+from experiments.thinking import computation, names
+from experiments.thinking.alike import trained
 from experiments.thinking.params import Thinking
 
 HARD_PUZZLES = 100_000
@@ -72,17 +75,27 @@ def training(p: Thinking, run: str, results: Mapping[str, Any]) -> Entry:
 
 
 def testing(p: Thinking, run: str, folder: Path, results: Mapping[str, Any]) -> Entry:
-    """Return the statistics of testing; null for what a quick test leaves out."""
+    """Return the statistics of testing; null for what a quick test leaves out.
+
+    A run that only tests reports how its checkpoint was trained (spec §4.5), as far as that says so.
+    """
     weights = folder / ("model_best.pth" if results["which"] == "best" else "model_.pth")
+    how = {name: getattr(p, name) for name in computation.HOW}
+    source, alike = run, trained(p.model_dump())
+    if p.model_path is not None and not p.epochs:
+        weights = Path(p.model_path).expanduser().resolve()
+        given = computation.read(weights).get("made_as", {})
+        how = {name: given.get(name, value) for name, value in how.items()}
+        source = alike = str(weights)
     return {
-        "epochs": p.epochs,
-        "lr": p.lr,
-        "lr_factor": p.lr_factor,
+        "epochs": how["epochs"],
+        "lr": how["lr"],
+        "lr_factor": how["lr_factor"],
         "max_iters": p.max_iters,
         "model": f"{p.model}_width={p.width}",
         "model_path": str(weights),
         "num_params": results["num_params"],
-        "optimizer": p.optimizer,
+        "optimizer": how["optimizer"],
         "val_acc": results["final"]["val_acc"],
         "run_id": names.name(run),
         "test_acc": results["final"]["test_acc"],
@@ -92,9 +105,11 @@ def testing(p: Thinking, run: str, folder: Path, results: Mapping[str, Any]) -> 
         "train_data": p.train_data,
         "train_acc": results["final"]["train_acc"],
         "train_batch_size": p.train_batch_size,
-        "train_mode": p.train_mode,
-        "alpha": p.alpha,
+        "train_mode": how["train_mode"],
+        "alpha": how["alpha"],
         "id": run,
+        "source": source,
+        "trained": alike,
     }
 
 

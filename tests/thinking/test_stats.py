@@ -4,9 +4,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from experiments.thinking import names, stats
+from experiments.thinking import computation, names, stats
+from experiments.thinking.nets import build
 from experiments.thinking.params import Thinking
+from orchestrator.errors import UserError
 
 TRAINING = {
     "max_iters",
@@ -52,7 +55,7 @@ def test_both_programs_have_their_statistics(tmp_path):
     assert set(files) == {"stats.json", "testing/stats.json", ".hydra/config.yaml"}
     training, testing = files["stats.json"], files["testing/stats.json"]
     assert set(training) == TRAINING | DELTA | {"id"}
-    assert set(testing) == TESTING | {"id"}
+    assert set(testing) == TESTING | {"id", "source", "trained"}
     assert training["train_acc"] == {"2": 99.0, "3": 98.0}  # keys of JSON are texts
     assert training["test_iters"] == testing["test_iters"] == [2, 3]
     assert testing["model"] == "dt_net_recall_1d_width=8"
@@ -74,6 +77,51 @@ def test_tests_alone_have_no_statistics_of_training(tmp_path):
     files = write(tmp_path, results(tested=None, which="last"), epochs=0)
     assert set(files) == {"testing/stats.json", ".hydra/config.yaml"}
     assert files["testing/stats.json"]["model_path"].endswith("model_.pth")
+
+
+def checkpoint(path, p):
+    torch.save({"net": build(p).state_dict(), "epoch": 0, "made_as": computation.made_as(p)}, path)
+    return str(path)
+
+
+def test_tests_alone_report_how_the_checkpoint_was_trained(tmp_path, monkeypatch):
+    how = {"alpha": 0.25, "train_mode": "delta", "lr": 5e-3, "lr_factor": 0.5, "epochs": 7, "optimizer": "adamw"}
+    path = checkpoint(tmp_path / "given.pth", Thinking(width=8, **how))
+    monkeypatch.chdir(tmp_path)
+    made = [
+        write(tmp_path / name, results(tested=None), epochs=0, model_path=given, test_data=data)["testing/stats.json"]
+        for name, given, data in (("a", path, 24), ("b", "given.pth", 32))
+    ]
+    for found in made:
+        assert {name: found[name] for name in how} == how
+        assert found["model_path"] == found["source"] == found["trained"] == path
+
+
+def test_what_is_said_of_the_training_need_not_be_the_same_where_a_net_is_used(tmp_path):
+    path = tmp_path / "model.pth"
+    checkpoint(path, Thinking(width=8, train_mode="delta", lr=5e-3))
+    p = Thinking(width=8, epochs=9)
+    assert computation.load(path, build(p), p)["made_as"]["lr"] == 5e-3
+
+
+def test_a_net_of_mirrored_targets_is_not_tested_on_aligned_ones(tmp_path):
+    p = Thinking(problem="chess", model="dt_net_recall_2d", width=8, train_data=60, test_data=80)
+    path = tmp_path / "model.pth"
+    checkpoint(path, p)
+    other = p.model_copy(update={"chess_orientation": "literal", "epochs": 0})
+    with pytest.raises(UserError, match="chess_orientation aligned, and chess_orientation is literal here"):
+        computation.load(path, build(other), other)
+    mazes = Thinking(problem="mazes", model="dt_net_recall_2d", width=8, train_data=9, test_data=13)
+    checkpoint(path, mazes)
+    computation.load(path, build(mazes), mazes.model_copy(update={"chess_orientation": "literal"}))
+
+
+def test_nets_that_are_only_tested_otherwise_are_trained_alike(tmp_path):
+    def alike(name, **settings):
+        return write(tmp_path / name, **settings)["testing/stats.json"]["trained"]
+
+    assert alike("a", test_data=24) == alike("b", test_data=32, quick_test=True)
+    assert len({alike("c"), alike("d", seed=1), alike("e", weight_decay=0.5)}) == 3
 
 
 @pytest.mark.parametrize(
