@@ -110,7 +110,7 @@ def measure(case: Case, given: dict[str, Any], repeat: int, device: torch.device
                 return our_delta(ours, batch, p, np.random.default_rng(0)).loss
             return _progressive(ours, batch, iterations, p.alpha, n, k).loss
 
-    adam = torch.optim.Adam(plain.parameters(), lr=p.lr, weight_decay=p.weight_decay)
+    adam = torch.optim.Adam(plain.parameters(), lr=p.lr, weight_decay=p.decay)
     steps = [stepper(plain, adam, p, plain_loss), stepper(ours, optimisers.build(ours, p), p, our_loss)]
     times: list[list[float]] = [[], []]
     losses: list[list[float]] = [[], []]

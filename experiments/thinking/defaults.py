@@ -56,8 +56,10 @@ _LEGACY: dict[str, Any] = {
     "max_iters": 1,
     "train_batch_size": 128,
     "warmup_period": 5,
-    "test_iterations_low": 1,
-    "test_iterations_high": 1,
+    "weight_decay": None,
+    "which": "last",
+    "test_iterations_low": None,
+    "test_iterations_high": None,
     "save_period": 0,
 }
 
@@ -74,7 +76,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     | {"alpha": 0.0, "lr_throttle": True, "train_batch_size": 250, "test_batch_size": 250},
     "legacy_prefix_sums": _LEGACY | {"model": "recur_net", "optimizer": "sgd", "train_data": 16, "test_data": 20},
     "legacy_mazes": _LEGACY
-    | {"problem": "mazes", "model": "recur_resnet", "train_data": 9, "test_data": 13, "canvas": 32},
+    | {
+        "problem": "mazes",
+        "model": "recur_resnet",
+        "train_data": 9,
+        "test_data": 13,
+        "canvas": 32,
+        "lr_throttle": True,
+    },
     "legacy_chess": _LEGACY
     | {
         "problem": "chess",

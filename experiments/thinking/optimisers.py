@@ -37,7 +37,7 @@ def groups(net: nn.Module, p: Thinking) -> list[dict[str, Any]]:
 
 def build(net: nn.Module, p: Thinking) -> Optimizer:
     """Make the optimiser of a net. Its groups keep their step size after the warm-up as ``base``."""
-    made = OPTIMISERS[p.optimizer](groups(net, p), lr=p.lr, weight_decay=p.weight_decay)
+    made = OPTIMISERS[p.optimizer](groups(net, p), lr=p.lr, weight_decay=p.decay)
     set_rate(made, 1.0)
     return made
 

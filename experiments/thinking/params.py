@@ -51,6 +51,9 @@ LEGACY: dict[str, tuple[str, ...]] = {
 }
 """The legacy nets of each problem; ``recur_net`` of chess is another net than that of prefix sums."""
 
+LEGACY_DECAY = {"sgd": 2e-4, "adam": 2e-4, "adamw": 0.01, "adadelta": 0.0}
+"""The weight decay that the legacy code gives each optimiser (spec 3.3)."""
+
 
 class Thinking(ExperimentParams):
     """A net that thinks for T iterations while it learns, and for as many as it likes when it is tested."""
@@ -100,7 +103,9 @@ class Thinking(ExperimentParams):
     lr_factor: Annotated[float, Field(gt=0)] = Field(0.1, description="step: factor at every epoch of lr_schedule")
     lr_schedule: tuple[Count, ...] = Field((60, 100), description="step: epochs at which the step size falls")
     lr_throttle: bool = Field(False, description="divide the step size of the recurrent module by T")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(2e-4, description="L2 penalty; decoupled in adamw")
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(
+        2e-4, description="L2 penalty; decoupled in adamw; null: by the optimiser, as in the legacy code"
+    )
     warmup_period: NotNegative = Field(10, description="epochs of exponential warm-up; 0: none")
     train_batch_size: Count = Field(100, description="samples of a training batch; what is left of an epoch is dropped")
     zero_gradients: bool = Field(
@@ -112,8 +117,10 @@ class Thinking(ExperimentParams):
     # Testing
     test_mode: TestMode = Field("default", description="which readouts are held against the targets, and how")
     which: Literal["best", "last"] = Field("best", description="weights of the final test: best in validation, or last")
-    test_iterations_low: Count = Field(30, description="fewest iterations that are tested; feed-forward nets: T only")
-    test_iterations_high: Count = Field(40, description="most iterations that are tested")
+    test_iterations_low: Count | None = Field(
+        30, description="fewest iterations that are tested; null: T; feed-forward nets: T only"
+    )
+    test_iterations_high: Count | None = Field(40, description="most iterations that are tested; null: T")
     test_iterations_step: Count = Field(1, description="step from the one to the other")
     test_batch_size: Count = Field(500, description="samples of a batch in validation and testing")
     quick_test: bool = Field(False, description="test hard samples only, not those of training and validation")
@@ -151,11 +158,35 @@ class Thinking(ExperimentParams):
         return 4 + 4 * self.max_iters
 
     @property
+    def surrogate(self) -> bool:
+        """Whether the data are made in place of published ones and compare with no published number."""
+        return self.problem == "chess" and self.data is None and self.chess_csv is None
+
+    @property
+    def decay(self) -> float:
+        """The weight decay, also where it is the optimiser's."""
+        return LEGACY_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
+
+    @property
+    def test_range(self) -> tuple[int, int]:
+        """The fewest and the most iterations that are tested."""
+        return self.test_iterations_low or self.max_iters, self.test_iterations_high or self.max_iters
+
+    @property
     def test_iterations(self) -> list[int]:
         """Iterations that are tested, counted from 1."""
         if self.feed_forward:
             return [self.max_iters]
-        return list(range(self.test_iterations_low, self.test_iterations_high + 1, self.test_iterations_step))
+        low, high = self.test_range
+        return list(range(low, high + 1, self.test_iterations_step))
+
+    @model_validator(mode="after")
+    def _check_data(self) -> Self:
+        if self.chess_csv is not None and self.problem != "chess":
+            raise ValueError(f"chess_csv is for chess, and problem is {self.problem}: leave it out")
+        if self.chess_csv is not None and self.data is not None:
+            raise ValueError("data and chess_csv both say where puzzles are: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _check_net(self) -> Self:
@@ -165,6 +196,8 @@ class Thinking(ExperimentParams):
             raise ValueError(
                 f"model {self.model} is not for {self.problem}: take one whose name ends in _{dimensions}d, or {known}"
             )
+        if dimensions == 1 and self.width < 2:
+            raise ValueError(f"model {self.model} ends in half of its channels: width must be 2 at least")
         if "_gn_" in self.model and self.width % 4:
             raise ValueError(
                 f"model {self.model} normalises 4 groups of channels, so width must be divisible by 4, not {self.width}"
@@ -195,15 +228,17 @@ class Thinking(ExperimentParams):
 
     @model_validator(mode="after")
     def _check_testing(self) -> Self:
-        if self.test_iterations_low > self.test_iterations_high:
+        low, high = self.test_range
+        if low > high:
             raise ValueError(
-                f"test_iterations_low ({self.test_iterations_low}) must not be more than test_iterations_high"
-                f" ({self.test_iterations_high})"
+                f"test_iterations_low ({low}) must not be more than test_iterations_high ({high}); null is max_iters"
             )
         if self.test_mode.startswith("bit_wise") and self.problem != "prefix_sums":
             raise ValueError(f"test_mode {self.test_mode} is for bits of prefix sums, and problem is {self.problem}")
         if self.test_mode == "convergence" and self.feed_forward:
             raise ValueError("test_mode convergence thinks until nothing changes, and feed-forward nets cannot go on")
+        if self.test_mode == "convergence" and max(self.test_iterations) < 2:
+            raise ValueError("test_mode convergence compares iterations: test_iterations_high must be 2 at least")
         if self.problem != "mazes" and self.canvas is not None:
             raise ValueError(f"canvas is for mazes, and problem is {self.problem}: leave it out")
         return self

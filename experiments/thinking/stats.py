@@ -32,7 +32,7 @@ Entry = dict[str, Any]
 
 
 def write(run: Any, results: Mapping[str, Any]) -> None:
-    """Write a run's statistics into its folder.
+    """Write a run's statistics into its folder; those of surrogate puzzles are marked ``surrogate: true``.
 
     Parameters
     ----------
@@ -45,12 +45,13 @@ def write(run: Any, results: Mapping[str, Any]) -> None:
         ``which`` (``best`` or ``last``).
     """
     p: Thinking = run.params
+    mark = {"surrogate": True} if p.surrogate else {}
     if results["tested"] is not None:
-        _write(run.dir / "stats.json", training(p, run.id, results))
-    _write(run.dir / "testing" / "stats.json", testing(p, run.id, run.dir, results))
+        _write(run.dir / "stats.json", training(p, run.id, results) | mark)
+    _write(run.dir / "testing" / "stats.json", testing(p, run.id, run.dir, results) | mark)
     if p.legacy:
         for entry in legacy(p, results):
-            append(run.dir / "test_stats.json", entry)
+            append(run.dir / "test_stats.json", entry | mark)
     _write(run.dir / ".hydra" / "config.yaml", config(p, run.id))
 
 
@@ -169,14 +170,14 @@ def config(p: Thinking, run: str) -> Entry:
     return {
         "problem": {
             "name": p.problem,
-            "hyp": {name: getattr(p, name) for name in hyp},
+            "hyp": {name: getattr(p, name) for name in hyp} | {"weight_decay": p.decay},
             "model": {
                 "model": p.model,
                 "width": p.width,
                 "max_iters": p.max_iters,
                 "recall_relu": p.recall_relu,
                 "model_path": p.model_path,
-                "test_iterations": {"low": p.test_iterations_low, "high": p.test_iterations_high},
+                "test_iterations": dict(zip(("low", "high"), p.test_range, strict=True)),
             },
             "train_data": p.train_data,
             "test_data": p.test_data,

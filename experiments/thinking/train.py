@@ -6,6 +6,7 @@ successor; :mod:`experiments.thinking.params` says which.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from experiments.thinking.losses import OBJECTIVES, Batch
 from experiments.thinking.nets import Net
 from experiments.thinking.params import Thinking
 from orchestrator.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 Tested = dict[str, Result | None]
 """``train_acc``, ``val_acc`` and ``test_acc``, each by iteration; None where it was not asked for."""
@@ -49,6 +52,8 @@ class Best(NamedTuple):
 def train(run: Any) -> None:
     """Train one run, and test what came of it."""
     p: Thinking = run.params
+    if p.surrogate:
+        LOG.warning("chess: surrogate puzzles, since neither data nor chess_csv is given; no published number compares")
     device = computation.prepare(p)
     problem = computation.on(data.load(p), device)
     torch.manual_seed(p.seed)
@@ -82,7 +87,10 @@ def begin(work: Work) -> dict[str, Any]:
     state = {"epoch": 0, "batch": 0, "loss": 0.0, "right": 0, "best": Best(), "train_acc": None, "val_acc": None}
     state |= {"train_accs": [], "val_accs": [], "test_accs": [], "tested": None}
     if p.model_path is not None:
-        given = computation.load(Path(p.model_path).expanduser(), work.net, p)
+        path = Path(p.model_path).expanduser()
+        if path.is_dir():
+            raise UserError(f"model_path {path} is a folder: give a file, such as {path / 'model_best.pth'}")
+        given = computation.load(path, work.net, p)
         state["epoch"] = int(given.get("epoch", -1)) + 1
         if state["epoch"] < p.epochs:
             take_over(work.optimiser, given, p.optimizer)
@@ -91,12 +99,28 @@ def begin(work: Work) -> dict[str, Any]:
 
 
 def take_over(optimiser: Optimizer, given: Mapping[str, Any], name: str) -> None:
-    """Go on with the moments of a checkpoint, if they are this optimiser's, and with the step sizes of this run."""
-    if given.get("optimizer_name") == name:
-        rates = [group["base"] for group in optimiser.param_groups]
-        optimiser.load_state_dict(given["optimizer"])
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["base"] = rate
+    """Go on with the moments of a checkpoint, if they are this optimiser's, and with the settings of this run.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint's optimiser divides the weights otherwise.
+    """
+    if given.get("optimizer_name") != name:
+        return
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
+    sizes = [
+        [len(group["params"]) for group in groups]
+        for groups in (given["optimizer"]["param_groups"], optimiser.param_groups)
+    ]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"the optimiser in the checkpoint model_path divides the weights into groups of {sizes[0]}, and this run"
+            f" into groups of {sizes[1]}: set lr_throttle as the checkpoint's run had it"
+        )
+    optimiser.load_state_dict(given["optimizer"])
+    for group, settings in zip(optimiser.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def told_to_stop(work: Work, state: dict[str, Any]) -> bool:
@@ -135,9 +159,9 @@ def update(work: Work, state: dict[str, Any], rows: Tensor, step: int) -> None:
     inputs, targets = problem.train.inputs[rows], problem.train.targets[rows]
     mask = problem.mask(inputs) if problem.mask else None
     batch = Batch(problem.encode(inputs), targets.float(), mask)
-    drawn = np.random.default_rng(
-        [p.seed, state["epoch"], state["batch"]]
-    )  # of the step alone, so that runs can resume
+    # Of the step alone, so that runs can resume. Zeros at the end do not count: an epoch's first batch draws from the
+    # beginning of the stream that ordered the epoch, which does no harm and is kept, since results depend on it.
+    drawn = np.random.default_rng([p.seed, state["epoch"], state["batch"]])
 
     net.train()
     optimisers.clear(optimiser, zero=p.zero_gradients)

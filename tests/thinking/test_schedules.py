@@ -82,6 +82,11 @@ def test_optimisers_have_the_published_settings(name):
     assert group["weight_decay"] == 0.01
 
 
+def test_the_optimiser_decides_a_weight_decay_of_null():
+    p = Thinking(width=4, max_iters=2, optimizer="adamw", weight_decay=None)
+    assert optimisers.build(build(p), p).param_groups[0]["weight_decay"] == 0.01
+
+
 @pytest.mark.parametrize("zero", [False, True])
 def test_weights_without_a_gradient(zero):
     p = Thinking(width=4, max_iters=2, weight_decay=0.0)

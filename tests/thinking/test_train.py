@@ -184,6 +184,32 @@ def test_training_goes_on_from_a_checkpoint_file(tmp_path):
     assert torch.equal(net.projection.weight, weights(path)["projection.weight"])
 
 
+def test_training_goes_on_with_settings_of_its_own(tmp_path):
+    p = Thinking(**SMOKE | {"epochs": 1})
+    trained(p, tmp_path / "first")
+    path = tmp_path / "first" / "model_.pth"
+    longer = p.model_copy(update={"epochs": 2, "model_path": str(path)})
+    rows = [
+        trained(longer.model_copy(update={"weight_decay": decay}), tmp_path / f"{decay}").rows for decay in (0.0, 1.0)
+    ]
+    assert rows[0]["Loss/loss", 1] != rows[1]["Loss/loss", 1]
+    with pytest.raises(UserError, match="set lr_throttle as the checkpoint's run had it"):
+        trained(longer.model_copy(update={"lr_throttle": True}), tmp_path / "throttled")
+    with pytest.raises(UserError, match=r"is a folder: give a file, such as .*model_best\.pth"):
+        trained(longer.model_copy(update={"model_path": str(path.parent)}), tmp_path / "folder")
+
+
+def test_runs_on_surrogate_puzzles_say_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("ORCH_DATA_CACHE", str(tmp_path / "cache"))
+    given = {"train_data": 40, "test_data": 50, "train_samples": None, "test_samples": None, "epochs": 1}
+    trained(Thinking(**SMOKE | given, problem="chess", model="dt_net_2d"), tmp_path / "chess")
+    assert [record.message for record in caplog.records if "surrogate puzzles" in record.message]
+    for name in ("stats.json", "testing/stats.json"):
+        assert json.loads((tmp_path / "chess" / name).read_text())["surrogate"] is True
+    trained(Thinking(**SMOKE | {"epochs": 0}), tmp_path / "strings")
+    assert "surrogate" not in json.loads((tmp_path / "strings" / "testing" / "stats.json").read_text())
+
+
 def test_checkpoints_that_do_not_fit(tmp_path):
     p = Thinking(**SMOKE)
     net = build(p)
@@ -266,6 +292,36 @@ def test_experiments_have_the_published_defaults(name):
         assert p.train_mode == {"dt": "progressive", "delta": "delta"}[generation]
         assert p.width == {"prefix_sums": 400, "mazes": 128, "chess": 512}[problem]
         assert p.weight_decay == {"dt": 2e-4, "delta": 0}[generation]
+
+
+@pytest.mark.parametrize("problem", ["prefix_sums", "mazes", "chess"])
+def test_the_legacy_experiments_do_what_the_legacy_code_does(problem):
+    made = find(f"thinking.legacy_{problem}").params
+    p = made(max_iters=6)
+    assert p.test_iterations == [6]  # the net's own depth
+    assert made(max_iters=6, test_iterations_high=8).test_iterations == [6, 7, 8]
+    assert p.which == "last"
+    assert p.lr_throttle == (problem == "mazes")
+    decays = {name: made(optimizer=name).decay for name in ("sgd", "adam", "adamw", "adadelta")}
+    assert decays == {"sgd": 2e-4, "adam": 2e-4, "adamw": 0.01, "adadelta": 0}
+    assert made(optimizer="adamw", weight_decay=0.0).decay == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"width": 1}, "width must be 2 at least"),
+        ({"width": 1, "model": "recur_net"}, "width must be 2 at least"),
+        (
+            {"test_mode": "convergence", "test_iterations_low": 1, "test_iterations_high": 1},
+            "test_iterations_high must be 2 at least",
+        ),
+        ({"test_iterations_low": 40, "test_iterations_high": None}, r"\(40\) must not be more than .* \(30\)"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Thinking(**given)
 
 
 @pytest.mark.slow
