@@ -146,6 +146,10 @@ def test_orientations(tmp_path, orientation, mover_first, black):
         ("4k3/8/8/8/8/8/4K3 w - -", "e1e2 e8e7", "is no FEN"),
         ("4k3/8/8/8/8/8/8/4K4 w - -", "e1e2 e8e7", "is no rank of a FEN"),
         ("4k3/8/8/8/8/8/8/4K3", "e1e2 e8e7", "is no FEN"),
+        ("8/8/8/8/8/8/P6k/K7 w - -", "a2b3 h2h3", "line 2 is no puzzle: .* no pawn to take stands on b2"),
+        ("8/8/8/8/8/8/PP5k/K7 w - -", "a2b3 h2h3", "no pawn to take stands on b2"),
+        ("8/8/8/8/8/8/7k/4K3 w - -", "e1g1 h2h3", "line 2 is no puzzle: .* no rook of its own stands on h1"),
+        ("8/8/8/8/8/8/7k/4K2N w - -", "e1g1 h2h3", "no rook of its own stands on h1"),
     ],
 )
 def test_a_line_that_is_no_puzzle_is_named(tmp_path, fen, moves, says):
@@ -158,6 +162,9 @@ def test_files_that_are_absent_short_or_something_else_are_told(tmp_path):
         make(chess_csv=str(tmp_path / "none.csv"))
     path = write(tmp_path, ("4k3/8/8/8/8/8/8/4K3 w - -", "e1e2 e8e7", 1000))
     with pytest.raises(UserError, match="has 1 puzzles, and puzzles up to"):
+        make(chess_csv=str(path))
+    path.write_bytes(b"\x28\xb5\x2f\xfd\x00")  # how zstd begins
+    with pytest.raises(UserError, match=r"is no text: unpack a \.csv\.zst first"):
         make(chess_csv=str(path))
     path.write_text("a,b\n")
     with pytest.raises(UserError, match="line 1: a puzzle has an id"):
@@ -299,8 +306,27 @@ def test_published_files_are_read_where_a_folder_is_given(tmp_path):
         ({"test_data": 60}, r"test_data \(60\) must be more than train_data \(60\)"),
         ({"test_samples": 90}, "must not be more than test_data"),
         ({"train_samples": 10}, "train_data is the number of the easiest puzzles"),
+        ({"train_data": 1}, "train_data leaves no samples in one of the sets"),
     ],
 )
 def test_impossible_settings_are_told(settings, says):
     with pytest.raises(UserError, match=says):
         make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"problem": "prefix_sums", "model": "dt_net_1d", "chess_csv": "x.csv"}, "chess_csv is for chess"),
+        ({"chess_csv": "x.csv", "data": "folder"}, "data and chess_csv both say where puzzles are"),
+    ],
+)
+def test_sources_that_contradict_are_told(settings, says):
+    with pytest.raises(ValueError, match=says):
+        make(**settings)
+
+
+@pytest.mark.parametrize("given", [{}, {"chess_csv": "x.csv"}, {"data": "folder"}])
+def test_puzzles_are_surrogate_where_no_file_is_given(given):
+    assert Thinking(problem="chess", model="dt_net_2d", **given).surrogate == (not given)
+    assert not Thinking().surrogate

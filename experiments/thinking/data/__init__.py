@@ -35,7 +35,8 @@ def load(p: Thinking) -> Problem:
     source = SOURCES[p.problem]
     train, val = divide(source.easy(p), p.train_fraction)
     test = source.hard(p)
-    for name, split in (("train_samples", train), ("train_samples", val), ("test_samples", test)):
+    easy = "train_data" if p.problem == "chess" else "train_samples"
+    for name, split in ((easy, train), (easy, val), ("test_samples", test)):
         if not len(split.targets):
             raise UserError(f"{name} leaves no samples in one of the sets: give more")
     return Problem(

@@ -80,7 +80,9 @@ def read_csv(path: Path, begin: int, end: int) -> Puzzles:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(_lines(path, csv.reader(file)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"chess_csv: {path} is no text: unpack a .csv.zst first, such as with unzstd") from error
+    except (OSError, csv.Error) as error:
         raise UserError(f"chess_csv: {path} cannot be read: {error}") from error
     if len(lines) < end:
         raise UserError(f"{path} has {len(lines)} puzzles, and puzzles up to {end} are asked for: lower test_data")
@@ -153,13 +155,20 @@ def play(board: Board, move: Move, *, white: bool) -> None:
     if piece == " " or piece.isupper() != white:
         raise ValueError(f"no piece of the side to move stands where the move from {_name(begin)} begins")
     if piece in "Pp" and begin[1] != end[1] and end not in board:
-        del board[begin[0], end[1]]
-    own_rook = piece in "Kk" and board.get(end) == ("R" if white else "r")  # castling as Chess960 writes it
+        passed = (begin[0], end[1])
+        if board.pop(passed, " ") != ("p" if white else "P"):
+            raise ValueError(
+                f"a pawn takes on {_name(end)}, which is empty, and no pawn to take stands on {_name(passed)}"
+            )
+    own = "R" if white else "r"
+    own_rook = piece in "Kk" and board.get(end) == own  # castling as Chess960 writes it
     if piece in "Kk" and (abs(end[1] - begin[1]) == 2 or own_rook):
         short = end[1] > begin[1]
-        rook = board.pop(end if own_rook else (begin[0], 7 if short else 0))
+        corner = end if own_rook else (begin[0], 7 if short else 0)
+        if board.pop(corner, " ") != own:
+            raise ValueError(f"the king castles, and no rook of its own stands on {_name(corner)}")
         end = (begin[0], 6 if short else 2)
-        board[begin[0], 5 if short else 3] = rook
+        board[begin[0], 5 if short else 3] = own
     board[end] = (promotion.upper() if white else promotion.lower()) if promotion else piece
 
 
