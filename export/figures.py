@@ -133,7 +133,7 @@ def _draw(
         manifest.expected,
         drawn_table.blake2b,
         _digest_of_runs(manifest),
-        stale.digest(figure),
+        stale.digest(figure) or "",
     )
     words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options}
     kept = {label.name for label in describe.labels(generation.points) if len(label.values) > 1}

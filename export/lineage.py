@@ -45,9 +45,9 @@ class Lineage:
         """What stands below the figure."""
         return f"n = {self.read} of {self.expected} runs read; table {self.table[:12]}"
 
-    def is_stale(self, runs: str, figure: str) -> bool:
-        """Say whether the figure would be drawn from other data, or otherwise, today."""
-        return (self.runs, self.figure) != (runs, figure)
+    def is_stale(self, runs: str, figure: str | None) -> bool:
+        """Say whether the figure would be drawn from other data, or, if that is known, otherwise, today."""
+        return self.runs != runs or (figure is not None and self.figure != figure)
 
 
 def figure_digest(figure: Mapping[str, Any], script: bytes) -> str:

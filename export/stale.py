@@ -39,12 +39,12 @@ def stale(study: Study) -> list[str]:
     return found
 
 
-def digest(figure: Mapping[str, Any]) -> str:
-    """Return the digest of a figure's description and its script."""
+def digest(figure: Mapping[str, Any]) -> str | None:
+    """Return the digest of a figure's description and its script; None where the script is not found from here."""
     try:
         text = script(figure).read_bytes()
     except (OSError, UserError):
-        text = b""
+        return None
     return lineage.figure_digest(figure, text)
 
 

@@ -52,7 +52,7 @@ def _cancel_order(
         known = {history.asked[at : at + size] for at in range(0, len(history.asked), size)} | history.runs.keys()
     else:
         known = set(named)
-    unfinished = [run for run in known if (r := history.runs.get(run)) is None or not (r.outcome or r.cancelled)]
+    unfinished = [run for run in known if (r := history.runs.get(run)) is None or r.unfinished]
     if not unfinished:
         return None
     return Submission(

@@ -125,9 +125,9 @@ def _today(info: Mapping[str, Any], points: Points, generation: Callable[[Study]
 
 
 def last_submission(study: Study) -> Submission:
-    """Return the newest entry of the chain that names runs."""
+    """Return the newest entry of the chain that wants runs trained."""
     for entry in reversed(study.chain()):
-        if entry.kind == "submit":
+        if entry.kind != "cancel":
             return entry
     raise UserError(f"nothing was submitted in study {study.name!r} yet: use `orch submit` with its grid")
 

@@ -105,7 +105,7 @@ def task_names(entry: Submission, array: int) -> set[str]:
 
 def busy(history: History) -> set[str]:
     """Return the names of the tasks that own a run which is neither finished nor cancelled."""
-    return {record.task for record in history.runs.values() if record.outcome is None and not record.cancelled}
+    return {record.task for record in history.runs.values() if record.owned}
 
 
 # --- machines that cannot be asked ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ an axis; a point costs a few list accesses.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import iter_unpack
 from typing import Any, Literal
@@ -76,9 +76,6 @@ class Batch:
     rerun: list[Span]
     reset: list[Span]
 
-    # The spans of the first batch also name runs that find no room now: a later wave has only the chain to know by
-    # that they are to be trained again.
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -115,6 +112,9 @@ class Plan:
         Those among them that a job may still train.
     batches
         The tasks.
+    again
+        Positions, in order, of runs that this plan is the first to train again: from nothing (``rerun``), with a new
+        budget or although they were cancelled (``reset``). Later waves cannot know by themselves that they are meant.
     cost
         Of the tasks.
     damaged
@@ -137,6 +137,7 @@ class Plan:
     left: Sequence[bytes]
     cancel: Sequence[bytes]
     batches: Sequence[Batch]
+    again: Mapping[Literal["rerun", "reset"], Sequence[int]]
     cost: Cost
     damaged: Sequence[Damage] = ()
     max_array: int | None = None
@@ -197,11 +198,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
     tasks = pack(points, ids, history, begun, fresh, options, anew=frozenset(todo["reset"]))
     fitting = tasks if options.capacity is None else tasks[: max(0, options.capacity)]
     waiting = [position for task in tasks[len(fitting) :] for position in task.positions]
-    again = {
-        "rerun": frozenset(todo["rerun"]),
-        "reset": frozenset(todo["reset"]).union(p for p in waiting if _cancelled(history, ids[p])),
-    }
-    batches = _batches(points, history.last + 1, fitting, waiting, again, options)
+    batches = _batches(points, history.last + 1, fitting, todo, options)
     left, cancel = _left(points, ids, history, alive)
     return Plan(
         n=history.last + 1,
@@ -218,6 +215,7 @@ def plan(points: Points, history: History, alive: Container[str], options: PlanO
         left=left,
         cancel=cancel,
         batches=batches,
+        again=_again(ids, history, todo),
         cost=_cost(points, ids, history, fitting, todo["rerun"], options),
         damaged=history.damaged,
         max_array=options.max_array,
@@ -246,7 +244,7 @@ def _disposer(
 
     def dispose(run: bytes, record: RunRecord) -> Disposition:
         if record.ordered is not None:
-            return record.ordered
+            return "rerun" if run in options.rerun else record.ordered
         if record.outcome is not None:
             stale = bool(source and record.code and record.code != source)
             if run in options.rerun or (stale and options.rerun_stale):
@@ -270,9 +268,16 @@ def _disposer(
     return dispose
 
 
-def _cancelled(history: History, run: bytes) -> bool:
-    record = history.runs.get(run)
-    return record is not None and record.cancelled
+def _again(
+    ids: Sequence[bytes], history: History, todo: Mapping[Disposition, Sequence[int]]
+) -> dict[Literal["rerun", "reset"], Sequence[int]]:
+    """Return what is to be trained again and no order of the chain says yet."""
+
+    def new(how: Literal["rerun", "reset"], positions: Iterable[int]) -> list[int]:
+        return sorted(p for p in positions if (r := history.runs.get(ids[p])) is not None and r.ordered != how)
+
+    taken_up = (p for name in ("new", "retry") for p in todo[name] if (r := history.runs.get(ids[p])) and r.cancelled)
+    return {"rerun": new("rerun", todo["rerun"]), "reset": new("reset", [*todo["reset"], *taken_up])}
 
 
 def _left(
@@ -287,10 +292,15 @@ def _left(
         run
         for run, record in history.runs.items()
         if run not in desired
-        and record.outcome is None
-        and record.failure is None
-        and not record.cancelled
-        and (record.task in alive or record.task in history.unhanded)
+        and (
+            record.ordered is not None
+            or (
+                record.outcome is None
+                and record.failure is None
+                and not record.cancelled
+                and (record.task in alive or record.task in history.unhanded)
+            )
+        )
     ]
     return left, cancel
 
@@ -302,11 +312,11 @@ def _batches(
     points: Points,
     n: int,
     groups: Sequence[Group],
-    waiting: Sequence[int],
-    again: Mapping[str, frozenset[int]],
+    todo: Mapping[Disposition, Sequence[int]],
     options: PlanOptions,
 ) -> list[Batch]:
     """Put tasks of like resources together; each batch becomes the next entry of the chain."""
+    rerun, reset = frozenset(todo["rerun"]), frozenset(todo["reset"])
     alike: dict[tuple[int, int], list[Group]] = defaultdict(list)
     for group in groups:
         alike[group.resource, group.memory].append(group)
@@ -319,12 +329,12 @@ def _batches(
             TaskSpec(f"{at}-{index}", to_spans(group.positions), len(group.positions))
             for index, group in enumerate(members)
         )
-        named = {position for group in members for position in group.positions} if any(again.values()) else set()
-        if not batches:
-            named.update(waiting)
-        rerun, reset = (to_spans(sorted(named & again[name])) for name in ("rerun", "reset"))
-        batches.append(Batch(resources, tasks, rerun, reset))
+        batches.append(Batch(resources, tasks, _marked(members, rerun), _marked(members, reset)))
     return batches
+
+
+def _marked(groups: Iterable[Group], chosen: frozenset[int]) -> list[Span]:
+    return to_spans(sorted(p for group in groups for p in group.positions if p in chosen)) if chosen else []
 
 
 def more_memory(memory: str, factor: int, most: str | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.desired import Desired
 from orchestrator.plan import Batch, Plan
+from orchestrator.study.spans import from_spans, to_spans
 
 if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster
@@ -87,7 +88,14 @@ def _probed(wanted: Desired, doing: Plan) -> list[Batch]:
 
     corners = probe.corners(wanted.points, doing, probe.ignored(wanted.info))
     first = next((batch for batch in doing.batches if corners[0] in batch.tasks), None) if corners else None
-    return [replace(first, tasks=tuple(corners))] if first is not None else []
+    if first is None:
+        return []
+    mine = frozenset(position for task in corners for position in task.indices())
+    rerun, reset = (
+        to_spans(sorted(mine.intersection(p for batch in doing.batches for p in from_spans(getattr(batch, name)))))
+        for name in ("rerun", "reset")
+    )
+    return [replace(first, tasks=tuple(corners), rerun=rerun, reset=reset)]
 
 
 def _arrays(count: int, per_job: int, max_array: int | None, *, halved: bool) -> tuple[tuple[int, int], ...]:

@@ -20,6 +20,7 @@ from orchestrator.plan import Plan, PlanOptions, plan
 from orchestrator.sharing import capacity, shares, side_by_side, tasks_per_element
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
+from orchestrator.study.spans import to_spans
 from orchestrator.study.study import Study
 from orchestrator.succession import Left, leave_steward
 
@@ -381,9 +382,28 @@ def publish(
         result.published.append(study.publish(order))
         n += 1
     parts = shares(wanted, doing, cluster, probe=bool(request.probe))
-    code, packages = (wanted.code(study), wanted.packages(study)) if parts else ("", "")
+    ordering = any(doing.again.values()) and (len(parts) != 1 or bool(doing.waiting) or bool(request.probe))
+    code, packages = (wanted.code(study), wanted.packages(study)) if parts or ordering else ("", "")
     generation = wanted.generation(study)
     entries: list[Submission] = []
+    if ordering:
+        # Not all of what is to be trained again goes with one entry: whoever comes later must know of the rest.
+        order = Submission(
+            n,
+            "order",
+            generation=generation,
+            cluster=cluster.name,
+            scheduler=cluster.kind,
+            code=code,
+            source=wanted.source,
+            packages=packages,
+            only=tuple(request.only),
+            rerun=to_spans(doing.again["rerun"]),
+            reset=to_spans(doing.again["reset"]),
+            **stamp,
+        )
+        result.published.append(study.publish(order))
+        n += 1
     for batch, per_job, arrays in parts:
         entry = Submission(
             n,

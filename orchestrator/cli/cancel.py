@@ -38,7 +38,7 @@ def command(study: str, runs: tuple[str, ...], dry_run: bool, yes: bool, as_json
     chosen = common.choose(opened, runs)
     history = opened.history()
     records = history.runs
-    unfinished = [run for run in chosen if run not in records or not (records[run].outcome or records[run].cancelled)]
+    unfinished = [run for run in chosen if run not in records or records[run].unfinished]
     count = f"{len(unfinished)} run{'s' * (len(unfinished) != 1)}"
     ending = Ending(clusters_of(opened))
     if not dry_run and unfinished:

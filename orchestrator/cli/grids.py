@@ -70,13 +70,13 @@ def read(options: GridOptions) -> Work:
     path = Path(options.grid)
     flags = {"cluster": options.cluster, "workers": options.workers}
     words = [*options.overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
-    allowed = {"env-change": options.allow_env_change, "mixed-engines": options.allow_mixed_engines}
-    if any(allowed.values()):
-        words.append(f"resources.allow=[{', '.join(name for name, given in allowed.items() if given)}]")
     project = project_of(path)
     loaded = load(path, file=options.grid, overrides=words, project=project)
     given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}
-    loaded = dataclasses.replace(loaded, resources=settings.resources(loaded.resources, given))
+    resources = settings.resources(loaded.resources, given)
+    flags_given = {"env-change": options.allow_env_change, "mixed-engines": options.allow_mixed_engines}
+    allowed = {*resources.allow, *(name for name, flag in flags_given.items() if flag)}
+    loaded = dataclasses.replace(loaded, resources=resources.model_copy(update={"allow": sorted(allowed)}))
     if (count := loaded.count()) > MANY_POINTS:
         note(f"expanding {count:,} points")
     own = loaded.experiment.form == "command" or loaded.experiment.train.partition(".")[0] not in OURS

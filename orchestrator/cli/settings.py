@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from orchestrator.clusters import profiles
 from orchestrator.errors import Place, UserError, nearest
@@ -139,6 +139,6 @@ def _environment(names: Iterable[str], given: Container[str]) -> Iterator[tuple[
 
 def _value(text: str, annotation: object) -> int | str | list[str]:
     """Read a variable: lists are words as a shell splits them; an account may be called 007, a number of cores not."""
-    if annotation == list[str]:
+    if get_origin(annotation) is list:
         return shlex.split(text)
     return int(text) if text.isdecimal() and annotation != str | None else text

@@ -26,7 +26,7 @@ from orchestrator.clusters import get_cluster
 from orchestrator.clusters.base import Cluster, Evidence, Here, JobState, Limits, Part
 from orchestrator.clusters.local import LocalCluster, job_id, worker_environments
 from orchestrator.errors import UserError
-from orchestrator.liveness import Unread
+from orchestrator.liveness import Unread, busy
 from orchestrator.steward.finish import finish
 from orchestrator.study.records import Job, Submission
 from orchestrator.study.study import Study
@@ -250,11 +250,7 @@ class Steward:
                 if self._study.owner(entry.n, array) is None and self.take(entry, array):
                     LOG.info("submission %d, array %d", entry.n, array)
         if self._queue:
-            wanted = {
-                record.task
-                for record in self._study.history().runs.values()
-                if record.outcome is None and not record.cancelled
-            }
+            wanted = busy(self._study.history())
             self._queue = deque(task for task in self._queue if task in wanted)
         self._pool.tell(signal.SIGUSR1)
 

@@ -111,6 +111,8 @@ def inspect(study: Study, history: History | None = None) -> Audit:
             findings += _numbers(spec.name, logs)
             owner = owners[entry.n, entry.array_of(index)]
             for log in logs:
+                unheard = (damage for damage in log.damage if damage not in history.damaged)  # of a task that is over
+                findings += [Finding("damage", damage.file, str(damage)) for damage in unheard]
                 attempts += sum(step is not None for step in log.begun)
                 findings += _owner(log, owner)
                 findings += _course(log, runs, courses)

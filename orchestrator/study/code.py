@@ -130,6 +130,8 @@ def installed_packages() -> dict[str, str]:
 
     packages = {"python": platform.python_version()}
     for folder in map(Path, filter(None, sys.path)):
+        if folder.name == "_vendor":
+            continue  # setuptools puts copies of others there on the path of whoever imports it
         for entry in sorted(os.listdir(folder)) if folder.is_dir() else ():  # noqa: PTH208  (names are enough)
             stem, dot, kind = entry.rpartition(".")
             if dot and kind in ("dist-info", "egg-info"):

@@ -16,7 +16,7 @@ from orchestrator import policy
 from orchestrator.states import RUN_STATES, FailureClass, RunState, failure_of
 from orchestrator.study.journal import IncarnationLog
 from orchestrator.study.records import Damage, Submission
-from orchestrator.study.spans import from_spans
+from orchestrator.study.spans import Span, from_spans
 
 NEVER = -1
 """The step of a run that has none."""
@@ -86,6 +86,16 @@ class RunRecord:
     cancelled: bool = False
     probed: bool = False
     ordered: Literal["rerun", "reset"] | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is anything to cancel: it has no verdict, or it is to be trained again."""
+        return self.ordered is not None or not (self.outcome or self.cancelled)
+
+    @property
+    def owned(self) -> bool:
+        """Whether its task is the one that has to train it."""
+        return self.outcome is None and not self.cancelled and self.ordered is None
 
     def counting(self, failure: FailureClass) -> dict[str, int]:
         """Return ``used`` with one failure more; an attempt that got further clears the transient ones first."""
@@ -213,10 +223,10 @@ def fold(
             _cancel(runs, entry, ids_of)
             continue
         points = ids_of(entry.generation)
+        if entry.kind == "order":
+            _order(runs, entry, points)
+            continue
         rerun, reset = (frozenset(from_spans(spans)) for spans in (entry.rerun, entry.reset))
-        for position in _orders(entry, rerun | reset):
-            ordered = runs.setdefault(points[position], RunRecord())
-            ordered.ordered, ordered.cancelled = "rerun" if position in rerun else "reset", False
         for spec in entry.tasks:
             records = []
             for lane, position in enumerate(spec.indices()):
@@ -246,9 +256,13 @@ def fold(
     return history
 
 
-def _orders(entry: Submission, again: frozenset[int]) -> frozenset[int]:
-    """Return the positions among ``again`` that no task of the entry trains."""
-    return again.difference(*(spec.indices() for spec in entry.tasks)) if again else again
+def _order(runs: dict[bytes, RunRecord], entry: Submission, points: Sequence[bytes]) -> None:
+    """Mark runs that are to be trained again."""
+    orders: tuple[tuple[Literal["rerun", "reset"], list[Span]], ...] = (("rerun", entry.rerun), ("reset", entry.reset))
+    for how, spans in orders:
+        for position in from_spans(spans):
+            record = runs.setdefault(points[position], RunRecord())
+            record.ordered, record.cancelled = how, False
 
 
 def _cancel(runs: dict[bytes, RunRecord], entry: Submission, ids_of: Callable[[int], Sequence[bytes]]) -> None:

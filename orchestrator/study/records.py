@@ -46,7 +46,8 @@ class Submission:
     n
         The number in the chain, counted from 1.
     kind
-        ``"submit"`` or ``"cancel"``.
+        ``"submit"``, ``"cancel"``, or ``"order"``: it has no tasks, and says of runs (``rerun``, ``reset``) that later
+        entries are to train them again, when the scheduler has room or a probe has passed.
     generation
         The generation of the grid that the positions belong to.
     cluster, scheduler
@@ -72,8 +73,7 @@ class Submission:
     rerun
         Spans of positions that start from nothing: earlier verdicts and checkpoints count no more.
     reset
-        Spans of positions whose retry budget starts anew. Positions in either that no task of the entry names are
-        orders: a later entry trains them, when the scheduler has room.
+        Spans of positions whose retry budget starts anew.
     only
         The ``--only`` filters in force, so that later waves keep to them.
     tag
@@ -83,7 +83,7 @@ class Submission:
     """
 
     n: int
-    kind: Literal["submit", "cancel"] = "submit"
+    kind: Literal["submit", "cancel", "order"] = "submit"
     generation: int = 0
     cluster: str = ""
     scheduler: str = "local"

@@ -1,8 +1,8 @@
 """What tasks that are over said, together in one file: nobody reads ten thousand journals at every look.
 
-A task is over when its last incarnation ended and every run has a verdict; whatever another incarnation of it does, it
-finds nothing to train. The file is made of the journals, and can go at any time. Whoever finds it far behind writes it
-anew, whole; of several writers any may win, for all write what the journals say.
+A task is over when its last incarnation ended a while ago and every run has a verdict; whatever another incarnation
+of it does, it finds nothing to train. The file is made of the journals, and can go at any time. Whoever finds it far
+behind writes it anew, whole; of several writers any may win, for all write what the journals say.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.study import atomic
+from orchestrator.study.incarnation import JOURNAL
 from orchestrator.study.journal import IncarnationLog
 
 FILE: Final = "sealed.json"
@@ -23,6 +25,11 @@ VERSION: Final = 1
 
 FEWEST: Final = 500
 """So many tasks must be over that the file does not name, or a tenth of those it does, before it is written."""
+
+SETTLED: Final = 300.0
+"""Seconds for which nothing was written to a task's last journal, by the file system's clock, before it counts as over:
+a machine that was cut off may have ended it while its successor, which a network file system does not show yet, went on
+from an earlier step."""
 
 _FIELDS: Final = (
     "k", "begin", "engine", "begun", "restored", "progress", "saved", "verdicts", "failures", "end", "why", "peak",
@@ -36,6 +43,11 @@ Logs = list[IncarnationLog]
 def over(logs: Sequence[IncarnationLog]) -> bool:
     """Return whether nothing that a task may still say can change what is known of its runs."""
     if not logs or logs[-1].end is None or any(log.damage or log.unread for log in logs):
+        return False
+    try:
+        if time.time() - (logs[-1].path / JOURNAL).stat().st_mtime < SETTLED:
+            return False
+    except OSError:
         return False
     last: dict[int, bool] = {}
     for log in logs:

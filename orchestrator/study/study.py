@@ -381,6 +381,8 @@ class Study(Pinned):
         """Fold the chain and all journals into what is known of each run, in one pass."""
         begun = frozenset(atomic.names(self.path / "tasks"))
         handed = {(job.n, job.array) for job in self.jobs()}
+        # Before the entries: whoever plans must not take a number behind one that this look does not know.
+        last = max(self._chain_numbers(), default=0)
         chain = self.chain()
         unhanded = {
             spec.name
@@ -404,7 +406,7 @@ class Study(Pinned):
 
         history = fold(chain, self._runs, logs, unhanded)
         sealed.write(self.path, known, fresh)
-        history.last = max(self._chain_numbers(), default=0)
+        history.last = max(history.last, last)  # there may be one that cannot be read
         history.unhanded = unhanded
         history.damaged[:0] = self.damage()
         newest = self.generation()

@@ -236,6 +236,8 @@ def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -
         return "a process trains it"
     if state == "cancelled":
         return "on request; submit its grid to take it up again"
+    if record.ordered is not None:
+        return "it is to be trained again, as soon as there is room: until then `orch cancel` takes that back"
     if state == "waiting" and not submitted:
         return "no job has it yet"
     if state == "waiting" and record.probed:

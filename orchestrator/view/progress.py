@@ -34,7 +34,8 @@ def iterations(
         total += int(steps)
         record = history.runs.get(run)
         if record is not None:
-            made += int(steps) if states[run] == "done" else min(max(record.step, 0), int(steps))
+            known = 0 if record.ordered == "rerun" else max(record.step, 0)
+            made += int(steps) if states[run] == "done" else min(known, int(steps))
     return made, total
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import settings
+from orchestrator.cli.common import GridOptions
+from orchestrator.cli.grids import read
 from orchestrator.errors import UserError
 from orchestrator.grid import Resources
 
@@ -140,3 +142,16 @@ def test_a_python_without_toml_says_so(here: Path, monkeypatch: pytest.MonkeyPat
         settings.root(None)
     (here / "pyproject.toml").write_text("[project]\n")
     assert settings.root(None).name == "runs"  # nothing of ours in it: nothing to be read
+
+
+def test_lists_of_words_from_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_ALLOW", "env-change mixed-engines")
+    assert settings.resources(Resources()).allow == ["env-change", "mixed-engines"]
+
+
+def test_what_flags_allow_is_added_to_what_the_grid_allows(here: Path) -> None:
+    grid = here / "inner" / "g.yaml"
+    grid.write_text("study: g\ncommand: 'true'\nresources: {allow: [mixed-engines]}\n")
+    work = read(GridOptions(str(grid), allow_env_change=True))
+    assert work.desired.resources["allow"] == ["env-change", "mixed-engines"]
+    assert read(GridOptions(str(grid))).desired.resources["allow"] == ["mixed-engines"]

@@ -108,7 +108,7 @@ def test_cancel_and_take_up_again(project: Project) -> None:
 def test_a_killed_steward_is_replaced_by_the_next_submit(project: Project) -> None:
     project.hold()
     project.orch("submit", "walk.yaml")
-    project.wait(lambda: len(project.begun()) > 0, "the beginning of a run")
+    project.wait(lambda: project.begun().total() == 2, "both workers' first runs")  # one that dies earlier is a failure
     project.end()
     project.wait(lambda: not project.stewards(), "the end of the steward")
     assert set(project.runs()) <= {"lost", "waiting", "done"}

@@ -159,7 +159,7 @@ def test_an_unknown_option_is_named(tmp_path: Path) -> None:
         ({"where": {"model": "NMRV"}}, "where: model: NMRV, and no point has that.*Did you mean 'NMRU'"),
         ({"where": {"mode": "NMRU"}}, "where: mode, which is neither an axis"),
         ({"x": "rang"}, "x: rang, which is neither an axis of the grid nor a parameter.*Did you mean 'range'"),
-        ({"script": "range_sucess"}, "scripts that come with orch are .*range_success. Did you mean 'range_success'"),
+        ({"script": "range_sucess"}, "scripts that come with orch are .*range_success, .*Did you mean 'range_success'"),
     ],
 )
 @needs_r

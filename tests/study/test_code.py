@@ -135,6 +135,12 @@ def test_installed_packages_are_listed():
     assert "pytest" in packages
 
 
+def test_copies_that_setuptools_brings_along_are_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "setuptools" / "_vendor" / "wanderer-1.0.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "setuptools" / "_vendor"))
+    assert "wanderer" not in code.installed_packages()
+
+
 # --- where they come from ---------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.study.history import NEVER
-from orchestrator.study.records import Job
+from orchestrator.study.records import Job, Submission, TaskSpec
 from orchestrator.study.study import Study
 from orchestrator.study.watch import HeartbeatWatch
 from tests.study.studies import FakeCluster, enter, finish, ids, make_info, make_points, save, start
@@ -411,3 +411,20 @@ def test_a_damaged_entry_is_named_and_its_number_stays_taken(study):
     assert history.last == 2
     assert [str(damage).rpartition("/")[2] for damage in history.damaged] == ["2.json: not an entry of the chain"]
     assert set(history.runs) == {RUNS[0]}
+
+
+def test_an_entry_that_comes_while_somebody_looks_is_not_counted_as_seen(study, monkeypatch):
+    """Whoever plans by that look must find the next number taken, and look again."""
+    enter(study, [0])
+    real = Study.generation
+
+    def generation(self, g=None):
+        monkeypatch.setattr(Study, "generation", real)
+        self.publish(Submission(2, generation=1, tasks=(TaskSpec("2-0", [[1, 2, 1]], 1),), arrays=((0, 1),)))
+        return real(self, g)
+
+    monkeypatch.setattr(Study, "generation", generation)
+    history = study.history()
+    assert history.last == 1
+    assert RUNS[1] not in history.runs
+    assert Study(study.path).history().last == 2

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.study import sealed
+from orchestrator.study.audit import inspect
+from orchestrator.study.incarnation import JOURNAL
 from orchestrator.study.study import Study
 from tests.study.studies import enter, finish, ids, make_info, make_points, save, start
 
@@ -16,6 +20,7 @@ COUNT = 6
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(sealed, "FEWEST", 1)
+    monkeypatch.setattr(sealed, "SETTLED", -1e9)
     study = Study.create(tmp_path, "s")
     study.publish_generation("x: 0", make_info(), make_points(COUNT))
     enter(study, *[[at] for at in range(COUNT)])
@@ -93,6 +98,26 @@ def test_a_place_that_takes_no_file_is_left_alone(study):
     assert not list(study.path.glob(".sealed*"))
 
 
+def test_what_ended_a_moment_ago_is_not_over(study, monkeypatch):
+    """Its successor may have begun on a machine whose files are not seen yet."""
+    monkeypatch.setattr(sealed, "SETTLED", 300.0)
+    for at in range(COUNT):
+        finish(start(study, f"1-{at}"))
+    long_ago = study.path / "tasks/1-0/1" / JOURNAL
+    os.utime(long_ago, (long_ago.stat().st_mtime - 600,) * 2)
+    study.history()
+    assert list(sealed.read(study.path)) == ["1-0"]
+
+
+def test_damage_is_found_by_whoever_reads_the_journals_themselves(study):
+    for at in range(COUNT):
+        finish(start(study, f"1-{at}"))
+    known(study)
+    with (study.path / "tasks/1-2/1" / JOURNAL).open("ab") as journal:
+        journal.write(b"nonsense\n")
+    assert [finding.fault for finding in inspect(Study(study.path)).findings] == ["damage"]
+
+
 def test_small_studies_have_none(study, monkeypatch):
     monkeypatch.setattr(sealed, "FEWEST", COUNT + 1)
     for at in range(COUNT):
@@ -113,6 +138,7 @@ def test_whatever_happens_both_ways_of_looking_agree(tmp_path_factory, happened)
     working = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sealed, "FEWEST", 1)
+        patch.setattr(sealed, "SETTLED", -1e9)
         for task, step in happened:
             work = working.get(task)
             if step == "begin" or work is None:
