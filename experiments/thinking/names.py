@@ -31,7 +31,7 @@ ADJECTIVES = tuple(
 NAMES = tuple(
     """Ada Adele Agatha Agnes Aidan Alba Albert Alice Alma Alois Amelia Anders Anita Anton April Arno Arthur Astrid
     August Aurora Axel Barbara Basil Beata Beatrice Bella Benno Bernard Bertha Bianca Birgit Boris Bruno Camilla
-    Carl Carmen Casper Cecilia Celia Chiara Clara Claude Clemens Conrad Cora Cyril Dagmar Dahlia Damian Daphne
+    Carl Carmen Casper Cecilia Celia Chiara Clara Cleo Clemens Conrad Cora Cyril Dagmar Dahlia Damian Daphne
     Daria David Delia Diana Dora Doris Edgar Edith Edmund Edwin Elena Elias Elisa Ella Elmar Elsa Elvira Emil
     Emma Enno Eric Erna Ernest Esther Eugene Eva Fabian Fanny Felix Fergus Fiona Flora Florian Frances Franz
     Freya Frida Fritz Gabriel Gaston Gemma George Gerda Gilbert Gisela Gloria Grace Greta Guido Gustav Hanna
