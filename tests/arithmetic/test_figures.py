@@ -1,7 +1,6 @@
 """Scripts of the arithmetic figures: what they draw, and what they say of tables that are none of theirs."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,24 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from export.figures import check
-from orchestrator.errors import UserError
+from tests.needs import needs_pdftotext, needs_r
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import mnist_success  # noqa: E402
-
-
-def have_r() -> bool:
-    try:
-        check()
-    except UserError:
-        return False
-    return True
-
-
-needs_r = pytest.mark.skipif(not have_r(), reason="R and its packages are not installed")
 
 
 def script(name, *words, folder):
@@ -59,7 +46,7 @@ def summary(column, values):
 
 
 @needs_r
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="poppler-utils are not installed")
+@needs_pdftotext
 @pytest.mark.parametrize(("name", "words"), [("range_success", ["x=size"]), ("parameter", ["x=size"])])
 def test_sparsity_errors_of_zero_are_drawn_as_zero(tmp_path, name, words):
     """The published fit lifts them to 1e-16, which is no scale for an axis."""

@@ -15,10 +15,8 @@ import pytest
 from tests.cluster.lab import Lab, missing
 from tests.cluster.lsf.site import Site
 from tests.cluster.project import ClusterProject
+from tests.needs import do_without
 from tests.worker.conftest import tmp_path  # noqa: F401
-
-REQUIRED = "ORCH_TESTS_REQUIRE"
-"""Names what must not be skipped: ``.ci/run`` sets it to ``slurm``."""
 
 
 def folder() -> Path:
@@ -31,9 +29,7 @@ def started(**options: Any) -> Lab:
     """Start a lab, or skip the test."""
     why = missing(accounting=options.get("accounting", False))
     if why is not None:
-        if "slurm" in os.environ.get(REQUIRED, ""):
-            pytest.fail(why)
-        pytest.skip(why)
+        do_without("slurm", why)
     return Lab(folder(), **options).start()
 
 

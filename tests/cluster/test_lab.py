@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.lab import Lab, has_cgroups, missing
+from tests.needs import do_without
 
 FOREVER = "trap '' TERM\necho $$ > {file}\nwhile :; do sleep 0.1; done"
 
@@ -72,7 +73,7 @@ def test_jobs_that_ignore_everything_go_with_the_lab(make_slurm, tmp_path):
 def test_a_lab_goes_with_the_process_that_made_it(tmp_path):
     why = missing()
     if why:
-        pytest.skip(why)
+        do_without("slurm", why)
     program = (
         "import sys; from pathlib import Path; from tests.cluster.lab import Lab;"
         "lab = Lab(Path(sys.argv[1]), nodes=1).start();"

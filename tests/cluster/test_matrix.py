@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import REQUIRED, folder
+from tests.cluster.conftest import folder
 from tests.cluster.lab import Lab, missing
 from tests.cluster.matrix import MatrixProject, alive, send, undisturbed
 from tests.faults.proof import Rows
+from tests.needs import do_without
 
 PARTITIONS = [
     "PartitionName=abrupt Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 DefMemPerCPU=100",
@@ -38,9 +39,7 @@ def lab() -> Iterator[Lab]:
     """A Slurm with accounting, whose queue forgets at once."""
     why = missing(accounting=True)
     if why is not None:
-        if "slurm" in os.environ.get(REQUIRED, ""):
-            pytest.fail(why)
-        pytest.skip(why)
+        do_without("slurm", why)
     with ExitStack() as stack:
         made = Lab(folder(), nodes=4, cpus=12, accounting=True, min_job_age=2, kill_wait=3, extra=PARTITIONS)
         stack.callback(made.close)
@@ -235,7 +234,7 @@ def small(shared: Path) -> Iterator[Path]:
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", path], capture_output=True, text=True)
     if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+        do_without("mount", f"no file system can be mounted here: {mounted.stderr.strip()}")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
 

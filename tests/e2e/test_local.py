@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import shutil
 import signal
 from collections import Counter
 
-import pytest
-
 from orchestrator.study.study import Study
 from tests.e2e.conftest import GRID, Project
+from tests.needs import needs_r
 
 ONCE = Counter({0: 2, 1: 2, 2: 2})
 """Each of the three seeds trains with two rates."""
@@ -231,7 +229,7 @@ def test_the_order_of_settings(project: Project) -> None:
     project.orch("watch", "walk", "--interval", "0.2")
 
 
-@pytest.mark.skipif(shutil.which("Rscript") is None, reason="needs R")
+@needs_r
 def test_figures_are_drawn(project: Project) -> None:
     project.grid.write_text(GRID + "figures:\n  - {name: fig, script: range_success, x: rate}\n")
     done = project.orch("run", "walk.yaml")

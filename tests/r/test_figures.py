@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from export import figures, lineage
-from export.figures import check, draw
+from export.figures import draw
 from export.manifest import Manifest
 from export.stale import SCRIPTS, stale
 from export.tables import export_study
@@ -26,19 +26,9 @@ from orchestrator.cli.run import products
 from orchestrator.errors import UserError
 from orchestrator.study.study import Study
 from tests.export.studies import SUMMARY, finish, finished_study, log, make_points, make_study, submit
+from tests.needs import do_without, needs_r
 
 FIGURE = {"name": "fig", "script": "range_success", "x": "range", "colour": "model", "options": {}}
-
-
-def have_r() -> bool:
-    try:
-        check()
-    except UserError:
-        return False
-    return True
-
-
-needs_r = pytest.mark.skipif(not have_r(), reason="R and its packages are not installed")
 
 
 def study_with(root: Path, **figure: Any) -> Study:
@@ -47,7 +37,7 @@ def study_with(root: Path, **figure: Any) -> Study:
 
 def text_of(pdf: Path) -> str:
     if shutil.which("pdftotext") is None:
-        pytest.skip("pdftotext is not installed")
+        do_without("pdftotext", "pdftotext is not installed")
     return subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True).stdout
 
 

@@ -6,21 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from export.figures import check
-from orchestrator.errors import UserError
+from tests.needs import needs_r
 
 ROOT = Path(__file__).parents[2]
-
-
-def have_r() -> bool:
-    try:
-        check()
-    except UserError:
-        return False
-    return True
-
-
-needs_r = pytest.mark.skipif(not have_r(), reason="R and its packages are not installed")
 
 
 def curves(errors=1.0):

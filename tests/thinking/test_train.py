@@ -352,7 +352,6 @@ def test_the_quick_tier_thinks_longer_than_it_learned(tmp_path):
     assert rows["final/test_acc", 6] > rows["final/test_acc", 3]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="on CPUs compiling does not pay, and takes half a minute")
 def test_compiled_modules_give_the_same_but_for_rounding(tmp_path):
     given = SMOKE | {"epochs": 1, "train_batches": 4, "alpha": 0.5}
     rows = {
