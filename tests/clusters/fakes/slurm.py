@@ -5,6 +5,8 @@ scripted answers. Each, ``{"out": …, "err": …, "code": …, "really": …, "
 answer; with ``really`` the command does its work all the same. Needs nothing but the standard library.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -29,62 +31,66 @@ def job(job_id):
     return Job(1, 0, "slurm", str(job_id))
 
 
+@contextlib.contextmanager
+def changed(path):
+    """Yield what a file says, and keep what becomes of it; one at a time, because commands are called side by side."""
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        state = json.load(file)
+        yield state
+        file.seek(0)
+        json.dump(state, file)
+        file.truncate()
+
+
 class FakeSlurm:
     """The fake as a test sees it."""
 
     def __init__(self, folder, commands=COMMANDS):
         self.folder = folder
+        self.state = folder / "state.json"
         (folder / "bin").mkdir(parents=True)
-        self._write({"next": 102, "jobs": {}, "config": CONFIG, "answers": {}, "calls": [], "texts": {}})
+        state = {"next": 102, "jobs": {}, "config": CONFIG, "answers": {}, "calls": [], "texts": {}}
+        self.state.write_text(json.dumps(state))
         for command in commands:
             program = folder / "bin" / command
             program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -IS '{__file__}' {command} \"$@\"\n")
             program.chmod(0o755)
 
     def say(self, command, *answers):
-        state = self._read()
-        state["answers"].setdefault(command, []).extend(answers)
-        self._write(state)
+        with changed(self.state) as state:
+            state["answers"].setdefault(command, []).extend(answers)
 
     def set(self, name, value):
         """Set what a command always prints: ``sacct``, ``sacctmgr user``, ``partition``, ``sinfo``, ``job 102`` …"""
-        state = self._read()
-        state["texts"][name] = value
-        self._write(state)
+        with changed(self.state) as state:
+            state["texts"][name] = value
 
     def configure(self, **settings):
-        state = self._read()
-        state["config"].update(settings)
-        self._write(state)
+        with changed(self.state) as state:
+            state["config"].update(settings)
 
     def add(self, job, words, name="foreign", user=None, reason="Resources"):
-        state = self._read()
-        state["jobs"][str(job)] = {"name": name, "words": words, "user": user or str(os.getuid()), "reason": reason,
-                                   "qos": "normal"}  # fmt: skip
-        self._write(state)
+        record = {"name": name, "words": words, "user": user or str(os.getuid()), "reason": reason, "qos": "normal"}
+        with changed(self.state) as state:
+            state["jobs"][str(job)] = record
 
     def turn(self, job, element, word):
-        state = self._read()
-        state["jobs"][job]["words"][element] = word
-        self._write(state)
+        with changed(self.state) as state:
+            state["jobs"][job]["words"][element] = word
 
     def forget(self, job):
-        state = self._read()
-        del state["jobs"][job]
-        self._write(state)
+        with changed(self.state) as state:
+            del state["jobs"][job]
 
     def calls(self, command=None):
-        return [call for call in self._read()["calls"] if command is None or call["command"][0] == command]
+        with changed(self.state) as state:
+            return [call for call in state["calls"] if command is None or call["command"][0] == command]
 
     @property
     def jobs(self):
-        return self._read()["jobs"]
-
-    def _read(self):
-        return json.loads((self.folder / "state.json").read_text())
-
-    def _write(self, state):
-        (self.folder / "state.json").write_text(json.dumps(state))
+        with changed(self.state) as state:
+            return state["jobs"]
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
@@ -92,18 +98,17 @@ class FakeSlurm:
 
 def main():
     path = Path(os.environ["FAKE_SLURM"]) / "state.json"
-    state = json.loads(path.read_text())
     command, arguments = sys.argv[1], sys.argv[2:]
     variables = {
         name: value for name, value in os.environ.items() if re.match("S(LURM|BATCH|QUEUE|CANCEL|ACCT)_", name)
     }
-    state["calls"].append({"command": [command, *arguments], "variables": variables})
-    scripted = state["answers"].get(command) or []
-    answer = scripted.pop(0) if scripted else {"really": True}
-    out, err, code = "", "", 0
-    if answer.get("really"):
-        out, err, code = globals()[command](state, arguments)
-    path.write_text(json.dumps(state))
+    with changed(path) as state:
+        state["calls"].append({"command": [command, *arguments], "variables": variables})
+        scripted = state["answers"].get(command) or []
+        answer = scripted.pop(0) if scripted else {"really": True}
+        out, err, code = "", "", 0
+        if answer.get("really"):
+            out, err, code = globals()[command](state, arguments)
     sys.stdout.write(answer.get("out", out))
     sys.stderr.write(answer.get("err", err))
     sys.stdout.flush()
