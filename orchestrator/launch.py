@@ -28,11 +28,12 @@ from orchestrator.clusters.base import ELEMENT, Here, Limits, python_command
 from orchestrator.errors import UserError
 from orchestrator.liveness import look
 from orchestrator.plan import Batch, Plan
+from orchestrator.publish import publish
 from orchestrator.sharing import tasks_per_element
 from orchestrator.study.records import Job, Submission, Taken, TaskSpec
 from orchestrator.study.spans import Span, from_spans, to_spans
 from orchestrator.study.study import Study
-from orchestrator.submit import Request, Result, prepare, publish, shrinks
+from orchestrator.submit import Request, Result, prepare, shrinks
 from orchestrator.succession import Left, leave_steward
 from orchestrator.worker.log import LOG, to_stderr
 

@@ -7,20 +7,19 @@ missing, there are two jobs for it: the first to begin takes it, the other exits
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from orchestrator import identity
-from orchestrator.desired import Desired, again, desired, last_submission, now
+from orchestrator.desired import Desired, again, desired, last_submission
 from orchestrator.errors import ExitCode, UserError
 from orchestrator.liveness import Clusters, Look, alive, busy, look, task_names, testify
 from orchestrator.plan import Plan, PlanOptions, plan
-from orchestrator.sharing import capacity, shares, side_by_side, tasks_per_element
+from orchestrator.publish import publish
+from orchestrator.sharing import capacity, side_by_side, tasks_per_element
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
-from orchestrator.study.spans import to_spans
 from orchestrator.study.study import Study
 from orchestrator.succession import Left, leave_steward
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clusters", "Desired", "Request", "Result", "advance", "after_probe", "again", "alive", "complete", "desired",
-    "hand_over", "last_submission", "prepare", "publish", "shrinks", "submit",
+    "hand_over", "last_submission", "prepare", "shrinks", "submit",
 ]  # fmt: skip
 
 
@@ -338,95 +337,6 @@ def shrinks(study: Study, refused: Plan) -> UserError:
         f"{', …' if count > 3 else ''}). Give `--prune` to let them go (what is unfinished is cancelled, results stay "
         "on the disk), `--only key=…` to submit only some of the grid's runs, or the grid another `study:` name"
     )
-
-
-def publish(
-    study: Study,
-    wanted: Desired,
-    cluster: Cluster,
-    request: Request,
-    result: Result,
-    argv: Sequence[str] | None = None,
-    *,
-    tag: str = "",
-) -> list[Submission]:
-    """Publish what ``result.plan`` wants: the order to cancel, the generation, the entries.
-
-    Parameters
-    ----------
-    study, wanted, cluster, request, argv
-        See :func:`submit`.
-    result
-        Holds the plan, and is told what was published.
-    tag
-        What every entry carries; by default each has its own.
-
-    Returns
-    -------
-    list[Submission]
-        The entries that are to be handed over.
-
-    Raises
-    ------
-    Taken
-        If somebody else published the next entry first: plan again.
-    """
-    doing = result.plan
-    assert doing is not None
-    n = doing.n
-    stamp: dict[str, Any] = {"created": now(), "argv": tuple(sys.argv if argv is None else argv)}
-    if doing.cancel and request.shrink == "prune":
-        # Before the generation: were it the other way round, a command that died in between would leave runs at work
-        # that nobody asks for any more.
-        order = Submission(n, "cancel", cancel=tuple(map(identity.to_text, doing.cancel)), **stamp)
-        result.published.append(study.publish(order))
-        n += 1
-    parts = shares(wanted, doing, cluster, probe=bool(request.probe))
-    ordering = any(doing.again.values()) and (len(parts) != 1 or bool(doing.waiting) or bool(request.probe))
-    code, packages = (wanted.code(study), wanted.packages(study)) if parts or ordering else ("", "")
-    generation = wanted.generation(study)
-    entries: list[Submission] = []
-    if ordering:
-        # Not all of what is to be trained again goes with one entry: whoever comes later must know of the rest.
-        order = Submission(
-            n,
-            "order",
-            generation=generation,
-            cluster=cluster.name,
-            scheduler=cluster.kind,
-            code=code,
-            source=wanted.source,
-            packages=packages,
-            only=tuple(request.only),
-            rerun=to_spans(doing.again["rerun"]),
-            reset=to_spans(doing.again["reset"]),
-            **stamp,
-        )
-        result.published.append(study.publish(order))
-        n += 1
-    for batch, per_job, arrays in parts:
-        entry = Submission(
-            n,
-            generation=generation,
-            cluster=cluster.name,
-            scheduler=cluster.kind,
-            resources=batch.resources,
-            code=code,
-            source=wanted.source,
-            packages=packages,
-            arrays=arrays,
-            per_job=per_job,
-            probe=request.probe,
-            rerun=batch.rerun,
-            reset=batch.reset,
-            only=tuple(request.only),
-            tag=tag,
-            **stamp,
-        )
-        entries.append(study.publish(replace(entry, tasks=batch.tasks).numbered(n)))
-        result.published.append(entries[-1])
-        n += 1
-    return entries
 
 
 def _clusters(study: Study | None) -> Clusters:

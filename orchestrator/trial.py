@@ -173,7 +173,8 @@ def _hand_over(study: Study, cluster: Cluster, resources: Resources) -> Job:
     from dataclasses import replace
 
     from orchestrator.grid import expand, load
-    from orchestrator.submit import Request, Result, desired, hand_over, prepare, publish
+    from orchestrator.publish import publish
+    from orchestrator.submit import Request, Result, desired, hand_over, prepare
 
     told = {"folder": str(study.path), "cluster": cluster.name, "kind": cluster.kind, "gpus": resources.gpus}
     grid = load(f"study: trial\nexperiment: orchestrator.trial:TRIAL\nset: {json.dumps(told)}\n")
