@@ -34,7 +34,7 @@ from orchestrator.study.records import Job, Submission, Taken, TaskSpec
 from orchestrator.study.spans import Span, from_spans, to_spans
 from orchestrator.study.study import Study
 from orchestrator.submit import Request, Result, prepare, shrinks
-from orchestrator.succession import Left, leave_steward
+from orchestrator.succession import Left, end_superseded, leave_steward
 from orchestrator.worker.log import LOG, to_stderr
 
 if TYPE_CHECKING:
@@ -265,6 +265,7 @@ def _publish(study: Study, told: Told, wanted: Desired, cluster: Cluster, here: 
             steward = error
         if isinstance(steward, UserError):
             LOG.warning("no steward could be left, `orch submit` goes on later: %s", steward)
+    end_superseded(study, seen, lambda name: ByHand.of(find(name)))
     return entry
 
 

@@ -189,7 +189,7 @@ def testify(study: Study, seen: Look, clusters: Clusters) -> bool:
     for one in silent(study, seen):
         by_cluster.setdefault(one.job.cluster, []).append(one)
     for name, deaths in by_cluster.items():
-        known = clusters(name).evidence(_parts(deaths))
+        known = clusters(name).evidence(parts_of(deaths))
         for one in deaths:
             key = one.job.element(one.element)
             said = known.get(key)
@@ -198,7 +198,8 @@ def testify(study: Study, seen: Look, clusters: Clusters) -> bool:
     return told
 
 
-def _parts(deaths: Sequence[Silent]) -> list[Part]:
+def parts_of(deaths: Sequence[Silent]) -> list[Part]:
+    """Return the elements of tasks, job by job."""
     from orchestrator.clusters.base import Part
 
     elements: dict[str, tuple[Job, list[int]]] = {}

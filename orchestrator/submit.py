@@ -21,7 +21,7 @@ from orchestrator.sharing import capacity, side_by_side, tasks_per_element
 from orchestrator.study.history import History
 from orchestrator.study.records import Job, Submission, Taken
 from orchestrator.study.study import Study
-from orchestrator.succession import Left, leave_steward
+from orchestrator.succession import Left, end_superseded, leave_steward
 
 if TYPE_CHECKING:
     from orchestrator.clusters.base import Cluster
@@ -233,6 +233,8 @@ def submit(
     waiting = len(result.plan.waiting) if result.plan is not None else 0
     left = Left(result.jobs, waiting, refused=bool(result.errors))
     result.steward = leave_steward(study, cluster, wanted.resources, seen, left, steward)
+    if result.published:
+        end_superseded(study, seen, clusters)
     if isinstance(result.steward, Job):
         # What found no room waits for the steward's coming.
         result.errors = [refusal for refusal in result.errors if not isinstance(refusal[2], LimitReached)]

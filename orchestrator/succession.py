@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import UserError
-from orchestrator.liveness import Look, task_names
+from orchestrator.liveness import Clusters, Look, Silent, busy, parts_of, silent, task_names
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
 
@@ -88,5 +89,34 @@ def leave_steward(
         return None
     steward = replace(job, extra={**job.extra, "after": [other.job_id for other in after]})
     study.record_steward(k, steward)
-    cluster.cancel([Part(old) for old in there.values()])
+    # The newest that counts as gone may stand in the queue all the same: see `end_superseded`.
+    held = {n: old for n, old in list(known.items())[-1:] if n != me}
+    with contextlib.suppress(UserError):  # one that comes all the same sees that it has a successor, and leaves
+        cluster.cancel([Part(old) for old in {**there, **held}.values()])
     return steward
+
+
+def end_superseded(study: Study, seen: Look, clusters: Clusters) -> None:
+    """End tasks that count as gone and whose runs have another owner by now.
+
+    Slurm keeps a job that a machine could not start until somebody releases or cancels it, and it counts as gone long
+    before. This only tidies up: should it come all the same, it finds its runs in other hands, and leaves.
+
+    Parameters
+    ----------
+    study
+        The study, after what is next was published.
+    seen
+        What was seen of it before.
+    clusters
+        Finds a cluster by name.
+    """
+    found = silent(study, seen)
+    owners = busy(study.history()) if found else set()
+    superseded: dict[str, list[Silent]] = {}
+    for one in found:
+        if one.task not in owners:
+            superseded.setdefault(one.job.cluster, []).append(one)
+    for name, some in superseded.items():
+        with contextlib.suppress(UserError):
+            clusters(name).cancel(parts_of(some))

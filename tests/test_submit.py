@@ -315,6 +315,30 @@ def test_what_the_scheduler_knows_of_a_death_is_written_down(study, cluster):
     assert study.incarnations("1-1")[1].why == "it used more than 2G"
 
 
+def test_what_counts_as_gone_is_ended_when_its_runs_have_another_owner(study, cluster):
+    """Slurm keeps what a machine could not start, until somebody ends it."""
+    go(study, single(3), cluster)
+    finish(start(study, "1-1"))
+    cluster.states["job1"] = cluster.stewards["steward1"] = "gone"
+    assert go(study, single(3), cluster, Request(only=("seed=0",))).jobs
+    assert [(part.job.job_id, part.elements) for part in cluster.cancelled] == [("steward1", None), ("job1", (0,))]
+    assert go(study, single(3), cluster).jobs
+    assert [(part.job.job_id, part.elements) for part in cluster.cancelled[2:]] == [
+        ("steward2", None), ("job1", (2,))
+    ]  # fmt: skip
+
+
+def test_a_scheduler_that_does_not_end_jobs_holds_nobody_up(study):
+    class Deaf(FakeCluster):
+        def cancel(self, parts):
+            raise UserError("it does not answer")
+
+    cluster = Deaf()
+    go(study, single(3), cluster)
+    cluster.states["job1"] = cluster.stewards["steward1"] = "gone"
+    assert isinstance(go(study, single(3), cluster).steward, Job)
+
+
 def test_later_attempts_keep_away_from_a_machine_that_failed(study, cluster):
     go(study, single(2), cluster)
     cluster.said = {"job1_1": Evidence("NODE_FAIL", "gone", "node", "n7 failed", node="n7")}
