@@ -27,8 +27,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
+from typing_extensions import Self
 
 from orchestrator.errors import UserError, nearest
 from orchestrator.identity import Leaf
@@ -52,7 +53,8 @@ Lane = Annotated[T, LANE]
 class Absent:
     """Declares a field added later: runs whose value equals ``value`` keep the id they had before the field existed.
 
-    Written as ``Annotated[int, Absent(1)]``; the leaf is left out of the identity while it equals ``value``.
+    Written as ``Annotated[int, Absent(1)]``; the leaf is left out of the identity while it equals ``value``. A whole
+    group is ``Annotated[Ramp | None, Absent(None)]``.
     """
 
     value: Leaf
@@ -78,6 +80,25 @@ class Group(BaseModel):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
         """Let a list stand for a tuple: YAML and JSON know no tuples, and strict mode would refuse every list."""
         return _lists_for_tuples(handler(source))
+
+
+class StopWhen(Group):
+    """Ends a run early, with the verdict ``stopped``: at the first row, from step ``after`` on, beyond the bound.
+
+    An experiment of form ``lanes`` offers it by a parameter ``stop_when: StopWhen | None = None``. A run that may stop
+    early is another run than one that may not: this is part of its identity.
+    """
+
+    tag: Annotated[str, Field(min_length=1, description="the tag that is looked at, at each log point")]
+    below: Lane[float | None] = Field(None, description="stop where its value is less than this")
+    above: Lane[float | None] = Field(None, description="stop where its value is greater than this")
+    after: Lane[Annotated[int, Field(ge=0)]] = Field(0, description="do not stop before this step")
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.below is None and self.above is None:
+            raise ValueError("stop_when has no bound: give it below, above, or both")
+        return self
 
 
 class ExperimentParams(Group):
@@ -212,9 +233,16 @@ def lane_paths(params: type[Group]) -> frozenset[str]:
     return frozenset(path for path, info in fields(params) if any(isinstance(m, LaneMark) for m in info.metadata))
 
 
-def absent_values(params: type[Group]) -> dict[str, Leaf]:
-    """Return ``{dotted path: value}`` of the fields declared :class:`Absent`."""
-    return {path: mark.value for path, info in fields(params) for mark in info.metadata if isinstance(mark, Absent)}
+def absent_values(params: type[Group], prefix: str = "") -> dict[str, Leaf]:
+    """Return ``{dotted path: value}`` of the fields declared :class:`Absent`, groups that are ``None`` included."""
+    found: dict[str, Leaf] = {}
+    for name, info in params.model_fields.items():
+        for mark in info.metadata:
+            if isinstance(mark, Absent):
+                found[prefix + name] = mark.value
+        for group in groups_of(info.annotation):
+            found |= absent_values(group, f"{prefix}{name}.")
+    return found
 
 
 def flatten(values: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Leaf]:

@@ -28,19 +28,24 @@ class Ramp(Group):
     end: Lane[Annotated[float, Gt(0)]] = 2e6
 
 
+class Late(Group):
+    width: Annotated[int, Absent(3)] = 3
+
+
 class Params(ExperimentParams):
     layer: Literal["nmru", "nru"] = "nmru"
     learning_rate: Lane[Annotated[float, Gt(0)]] = 1e-3
     regulariser: Ramp | None = None
     added: Annotated[int, Absent(1)] = 1
+    late: Annotated[Late | None, Absent(None)] = None
 
 
 def test_the_leaves_of_a_class_are_dotted_paths():
     assert [path for path, _ in fields(Params)] == [
-        "seed", "layer", "learning_rate", "regulariser.start", "regulariser.end", "added",
+        "seed", "layer", "learning_rate", "regulariser.start", "regulariser.end", "added", "late.width",
     ]  # fmt: skip
     assert lane_paths(Params) == {"seed", "learning_rate", "regulariser.start", "regulariser.end"}
-    assert absent_values(Params) == {"added": 1}
+    assert absent_values(Params) == {"added": 1, "late": None, "late.width": 3}
 
 
 def test_flatten_and_nest_undo_each_other():

@@ -29,7 +29,7 @@ from experiments.arithmetic.layers import (
 )
 from experiments.arithmetic.penalties import L1, Identity, Regulariser, Reinit
 from experiments.arithmetic.ranges import Range, read_range
-from orchestrator.experiment import Experiment, ExperimentParams, Lane
+from orchestrator.experiment import Absent, Experiment, ExperimentParams, Lane, StopWhen
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -144,6 +144,7 @@ class Training(Task):
     identity: Identity | None = Field(None, description="regulariser R_z of unused inputs, of modules that have one")
     l1: L1 | None = Field(None, description="L1 or L2 penalty on all parameters")
     reinit: Reinit | None = Field(None, description="draw weights anew where training makes no progress")
+    stop_when: Annotated[StopWhen | None, Absent(None)] = Field(None, description="end a run early, at a log point")
 
     max_iterations: Annotated[int, Field(ge=0)] = Field(
         50_000, description="the last iteration, counted from 0: there are max_iterations + 1 updates"

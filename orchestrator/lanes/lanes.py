@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from orchestrator.experiment import Experiment, ExperimentParams, flatten, lane_paths, nest
 from orchestrator.lanes import loop
+from orchestrator.lanes.early import condition
 from orchestrator.lanes.engine import keep_freed_memory
 from orchestrator.recorder import IntArray, Recorder, Snapshot
 
@@ -90,7 +91,7 @@ class Lanes:
         steps: int,
         note: Callable[[Any, Tensor, dict[str, Tensor]], Any] | None = None,
     ) -> None:
-        """Train: log, then update, and so on until every lane has made its steps.
+        """Train: log, then update, and so on until every lane has made its steps, or met its ``stop_when``.
 
         The three functions are pure and treat lanes elementwise. A state is a tensor, or tuples and mappings of
         tensors, with lanes on the last axis of each.
@@ -113,7 +114,7 @@ class Lanes:
             training that looks back at its own evaluation. A lane that resumes at a log point notes it once more, so
             that noting twice must be the same as noting once.
         """
-        program = loop.Program(init, step, log, every, steps, note)
+        program = loop.Program(init, step, log, every, steps, note, condition(self.params))
         self.left = loop.run(program, self._task, self.width, self.device, self._recorder, self._engine)
 
     def _stack(self) -> SimpleNamespace:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from orchestrator.lanes.early import Met
 from orchestrator.lanes.engine import WIDTHS, Flat, prepare
 from orchestrator.recorder import IntArray, Recorder, Snapshot
 
@@ -39,6 +40,7 @@ class Program:
     every: int
     steps: int
     note: Callable[[Any, Tensor, dict[str, Tensor]], Any] | None = None
+    stop: Met | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,11 @@ def run(
         fresh = np.flatnonzero(alive & ~logged & (steps < program.steps))
         if len(fresh):
             rows = torch.cat([report(stack.leaves[:-1])[0], losses]).cpu().numpy()
-            recorder.log(names[fresh], steps[fresh], tags["log"] + tags["step"], rows[:, fresh])
+            said = tags["log"] + tags["step"]
+            recorder.log(names[fresh], steps[fresh], said, rows[:, fresh])
+            if program.stop is not None:
+                ended = fresh[program.stop(fresh, steps[fresh], said, rows[:, fresh])]
+                _close(recorder, names, alive, np.where(np.isin(np.arange(len(names)), ended), steps, -1), "stopped")
         logged[:] = False
         _close(recorder, names, alive, np.where(steps >= program.steps, steps - 1, -1), "done")
 

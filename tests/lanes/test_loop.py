@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from orchestrator.errors import UserError
+from orchestrator.experiment import StopWhen
 from orchestrator.lanes import loop, train
 from orchestrator.lanes.testing import MemoryRecorder
 from orchestrator.recorder import Orders, Snapshot
@@ -160,3 +162,54 @@ def test_what_is_logged_can_be_noted_before_the_update_and_across_a_restart():
     assert snapshot.arrays["noted"].tolist() == [500]
     rest = trained([Toy(notes=True)], restored=(np.array([0]), snapshot))
     assert grown(first) + grown(rest) == grown(whole)
+
+
+def stopping(tag="w", **bounds):
+    return StopWhen(tag=tag, **bounds)
+
+
+def test_a_lane_that_meets_its_stop_when_ends_with_that_row_and_the_others_go_on():
+    rules = [
+        (1, stopping(above=9.5)),
+        (2, stopping(above=9.5)),
+        (1, stopping(above=4.5, after=6)),
+        (1, stopping(below=-1)),
+        (-3, stopping(below=-1, above=100)),
+        (1, stopping(above=5)),
+    ]
+    recorder = trained([Toy(rate=rate, stop_when=rule) for rate, rule in rules])
+    outcomes = [recorder.verdicts[lane] for lane in range(6)]
+    assert [step for outcome, step in outcomes if outcome == "stopped"] == [10, 5, 10, 5, 10]
+    assert outcomes[3] == ("done", 10)
+    assert rows(recorder, 1, "w") == [(0, 0), (5, 10)]
+    assert rows(recorder, 3, "w") == [(0, 0), (5, 5), (10, 10)]
+
+
+def test_a_value_that_is_no_number_stops_nothing_and_divergence_comes_first():
+    nan = [Toy(rate=1.0, explodes_at=3, stop_when=stopping("grown", above=5)), Toy(stop_when=stopping(above=5e9))]
+    assert trained(nan).verdicts == {0: ("diverged", 3), 1: ("done", 10)}
+
+
+@pytest.mark.parametrize("interrupted", [0, 1, 2])
+def test_a_run_stops_at_the_same_step_however_it_was_interrupted(interrupted):
+    params = [Toy(rate=rate, max_iterations=20, stop_when=stopping(above=11)) for rate in (1, 2, 0.1)]
+    whole = trained(params)
+    first = trained(params, lambda n: Orders(stop=n == interrupted))
+    ((lanes, snapshot),) = first.checkpoints
+    rest = trained([params[lane] for lane in lanes], restored=(np.arange(len(lanes)), snapshot))
+    left = dict(enumerate(lanes.tolist()))
+    assert first.verdicts | {left[lane]: verdict for lane, verdict in rest.verdicts.items()} == whole.verdicts
+    assert whole.verdicts == {0: ("stopped", 15), 1: ("stopped", 10), 2: ("done", 20)}
+    ends = {left[lane]: rows(rest, lane, "w") for lane in rest.rows}
+    for lane in range(3):
+        assert rows(first, lane, "w") + ends.get(lane, []) == rows(whole, lane, "w")
+
+
+def test_a_tag_that_nobody_logs_is_named():
+    with pytest.raises(UserError, match=r"stop_when.tag is 'grow', .* the tags are w, drawn, step, grown\. .*'grown'"):
+        trained([Toy(stop_when=stopping("grow", below=1))])
+
+
+def test_a_bound_is_needed():
+    with pytest.raises(ValueError, match="no bound"):
+        stopping()

@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrator.experiment import Experiment, ExperimentParams, Lane
+from orchestrator.experiment import Experiment, ExperimentParams, Lane, StopWhen
 
 
 class Toy(ExperimentParams):
@@ -11,6 +11,7 @@ class Toy(ExperimentParams):
     max_iterations: int = 10
     log_interval: int = 5
     notes: bool = False
+    stop_when: StopWhen | None = None
 
 
 TOY = Experiment("tests.toy", params=Toy, train="tests.lanes.toy:train", cadence="log_interval", steps="max_iterations")
