@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -125,7 +126,7 @@ def _draw(
     options = dict(figure.get("options") or {})
     by = [_column(generation, figure, part) for part in ("x", "colour") if figure.get(part)]
     table = study.figures / f"{figure['name']}.csv"
-    data = _summary(study, generation, by, figure)
+    data = _own_table(study, figure) if figure.get("table") else _summary(study, generation, by, figure)
     drawn_table = write(table, data.schema, [data], "csv")
     origin = Lineage(
         study.name,
@@ -135,9 +136,9 @@ def _draw(
         _digest_of_runs(manifest),
         stale.digest(figure) or "",
     )
-    words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options}
+    words = {"x": by[0].name, "colour": by[1].name if len(by) > 1 else "", **options} if by else options
     kept = {label.name for label in describe.labels(generation.points) if len(label.values) > 1}
-    if "unit" not in options and kept - {column.name for column in by} == {REPLICATE}:
+    if by and "unit" not in options and kept - {column.name for column in by} == {REPLICATE}:
         words["unit"] = "seeds"
     stem = study.figures / figure["name"]
     with tempfile.TemporaryDirectory(dir=study.figures, prefix=".drawing-") as folder:
@@ -198,6 +199,41 @@ def _chosen(generation: Generation, figure: Mapping[str, Any]) -> Any:
             codes.append(texts.index(_word(value)))
         chosen &= np.isin(column.codes, codes)
     return chosen
+
+
+def _own_table(study: Study, figure: Mapping[str, Any]) -> Any:
+    """Have the figure's function make its table of the study's folder, and keep the rows that ``where`` lets in.
+
+    Parameters
+    ----------
+    study
+        Its tables are there.
+    figure
+        ``table`` names a function ``module:function`` that takes the study's folder, and returns a pandas data frame.
+    """
+    import pyarrow as pa
+
+    name, target = figure["name"], figure["table"]
+    module, _, attribute = target.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"figure {name!r} has table: {target}, which cannot be loaded: {error}") from error
+    try:
+        rows = make(study.path)
+    except UserError as error:
+        raise UserError(f"figure {name!r}: {error.message}", exit_code=error.exit_code) from error
+    except Exception as error:
+        raise UserError(f"figure {name!r}: {target} failed: {error!r}", exit_code=ExitCode.RUNS_FAILED) from error
+    for column, wanted in (figure.get("where") or {}).items():
+        if column not in rows.columns:
+            raise UserError(
+                f"figure {name!r} has where: {column}, and the table of {target} has the columns "
+                f"{', '.join(rows.columns)}.{nearest(column, rows.columns)}"
+            )
+        texts = {_word(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+        rows = rows[[_word(value) in texts for value in rows[column]]]
+    return pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
 
 
 def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], figure: Mapping[str, Any]) -> Any:

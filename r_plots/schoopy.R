@@ -24,6 +24,10 @@ if (options$x_max != "") table <- filter(table, test_iter <= as.numeric(options$
 if (nrow(table) == 0) stop_with("no row of ", options$table, " has ", options$x_max, " iterations or fewer")
 refuse_repeats(table, c("colour", "facet", "test_iter"), options$table)
 
+# Feed-forward nets have one number of iterations, and a band of one point cannot be seen.
+alone <- table %>% group_by(colour, facet) %>% filter(n() == 1) %>% ungroup()
+levels(table$colour) <- levels(alone$colour) <- sub("_width=", ", width ", levels(table$colour))
+
 count <- nlevels(table$colour)
 panels <- nlevels(table$facet)
 regime <- table %>% group_by(facet) %>% summarise(to = max(max_iters), .groups = "drop")
@@ -31,7 +35,7 @@ width <- min(4 + 5.5 * panels, 17)
 lines <- legend_lines(levels(table$colour), width * 1.4)
 legend <- if (count > 1) guide_legend(nrow = lines, byrow = TRUE) else "none"
 caption <- sprintf(
-  "n = %s %s per point; bands: one standard error; shaded: up to T, the iterations of training",
+  "n = %s %s per point; bands and bars: one standard error; shaded: up to T, the iterations of training",
   span(table$runs), options$unit
 )
 
@@ -42,6 +46,10 @@ plot <- ggplot(table, aes(x = test_iter, y = test_acc_mean, colour = colour)) +
   geom_ribbon(
     data = filter(table, !is.na(test_acc_sem)), aes(ymin = test_acc_mean - test_acc_sem, ymax = test_acc_mean + test_acc_sem, fill = colour),
     colour = NA, alpha = 0.2, show.legend = FALSE
+  ) +
+  geom_errorbar(
+    data = alone, aes(ymin = test_acc_mean - test_acc_sem, ymax = test_acc_mean + test_acc_sem),
+    width = 0, linewidth = 0.5, alpha = 0.5, na.rm = TRUE, show.legend = FALSE
   ) +
   geom_line(linewidth = 0.5) +
   geom_point(aes(shape = colour), size = 1.2) +

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from typing_extensions import TypeAliasType
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from typing_extensions import Self, TypeAliasType
 
 from orchestrator import units
 
@@ -143,12 +143,26 @@ class FigureSpec(Section):
 
     name: Name = Field(description="file name of the figure")
     script: str = Field(min_length=1, description="script in r_plots/, or a path to an R script")
-    x: str = Field(description="axis or parameter along x")
+    x: str | None = Field(None, description="axis or parameter along x, of a figure that shows which runs succeeded")
     colour: str | None = Field(None, description="axis or parameter told apart by colour")
+    table: str | None = Field(
+        None,
+        pattern=r"^[\w.]+:[\w.]+$",
+        description="in place of x and colour: module:function that makes the table to be drawn of the study's folder",
+    )
     where: dict[str, bool | int | float | str | list[bool | int | float | str]] = Field(
         default_factory=dict,
-        description="only points with this label of an axis or value of a parameter, or one of these",
+        description="only points with this label of an axis or value of a parameter, or one of these; of a table of "
+        "its own, only rows with this value of a column",
     )
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="further options of the script"
     )
+
+    @model_validator(mode="after")
+    def _check_table(self) -> Self:
+        if self.table is None and self.x is None:
+            raise ValueError("it needs x, an axis or a parameter; or table, a module:function that makes its table")
+        if self.table is not None and (self.x is not None or self.colour is not None):
+            raise ValueError("x and colour belong to figures without a table of their own: write them under options")
+        return self

@@ -101,6 +101,11 @@ BODIES = {
     "summary lacks": ("export: {summary: {select: a, error: b}}\n", ["3:19"], "lacks 'summary.threshold'"),
     "figure lacks": ("figures: [{name: a, x: seed}]\n", ["3:11"], "lacks 'script'"),
     "figure of no axis": ("figures: [{name: a, script: b, x: sed}]\n", ["3:35"], "Did you mean 'seed'"),
+    "figure of nothing": ("figures: [{name: a, script: b}]\n", ["3:11"], "it needs x, an axis or a parameter"),
+    "figure of two tables": (
+        "figures: [{name: a, script: b, x: seed, table: 'm:f'}]\n", ["3:11"], "x and colour belong to figures without",
+    ),
+    "figure of a file": ("figures: [{name: a, script: b, table: t.csv}]\n", ["3:39"], "table"),
     "figure named as a path": ("figures: [{name: ../a, script: b, x: seed}]\n", ["3:18"], "name"),
     "also has a figure": ("also: [{figures: []}]\n", ["3:9"], "no 'figures'"),
     "also on another base": ("also: [{base: main}]\n", ["3:15"], "none"),

@@ -6,7 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.thinking import figures as tables_of_figures
+from export import figures
+from orchestrator.errors import UserError
+from tests.export.studies import finished_study
 from tests.needs import needs_r
+from tests.thinking.test_tables import export, series
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +65,58 @@ def test_what_is_wrong_is_told_and_nothing_drawn(tmp_path, name, words, says):
     assert done.returncode == 1
     assert says in done.stderr
     assert not (tmp_path / "out.pdf").exists()
+
+
+# --- figures that grids declare ---------------------------------------------------------------------------------------
+
+
+def declared(**figure):
+    return {"name": "fig", "script": "schoopy", "table": "experiments.thinking.figures:schoopy", **figure}
+
+
+def study_of(folder, **figure):
+    """Return a finished study with the series of two nets at two lengths, and a figure of them."""
+    study = finished_study(folder, figures=[declared(**figure)])
+    figures.export_study(study)
+    rows = series("r0", 0, 18, 2, {2: 40.0, 3: 60.0}) + series("r1", 1, 18, 2, {2: 60.0, 3: 80.0})
+    export(study.path, rows + series("r2", 0, 24, 2, {2: 10.0, 3: 30.0}))
+    return study
+
+
+@needs_r
+def test_a_grid_has_its_curves_drawn(tmp_path):
+    study = study_of(tmp_path, where={"test_data": 18}, options={"colour": "test_data", "unit": "seeds"})
+    pdf, png = figures.draw(study)
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    drawn = pd.read_csv(study.figures / "fig.csv")
+    assert drawn[["test_iter", "test_acc_mean", "test_acc_sem", "runs"]].to_numpy().tolist() == [
+        [2, 50, 10, 2], [3, 70, 10, 2],
+    ]  # fmt: skip
+    whole = tables_of_figures.schoopy(study.path)
+    pd.testing.assert_frame_equal(drawn, whole[whole["test_data"] == 18].reset_index(drop=True), check_dtype=False)
+
+
+@needs_r
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        ({"table": "experiments.thinking.figures:skoopy"}, "table: experiments.thinking.figures:skoopy, which cannot"),
+        ({"table": "nowhere.to.be.found:table"}, "which cannot be loaded: No module named 'nowhere'"),
+        ({"table": "tests.thinking.test_figures:broken"}, "broken failed: ValueError('of a mistake')"),
+        ({"table": "tests.thinking.test_figures:refusing"}, "figure 'fig': there is nothing yet"),
+        ({"where": {"tset_data": 18}}, "Did you mean 'test_data'"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_told(tmp_path, figure, says):
+    with pytest.raises(UserError) as told:
+        figures.draw(study_of(tmp_path, **figure))
+    assert says in str(told.value)
+
+
+def broken(folder):
+    raise ValueError("of a mistake")
+
+
+def refusing(folder):
+    raise UserError("there is nothing yet")

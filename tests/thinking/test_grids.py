@@ -1,6 +1,7 @@
 """The grids of the thinking papers: as many runs as their launch files and scripts have, and what is in them."""
 
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,14 @@ def test_thinking_longer_starts_below_the_reach_that_the_test_needs():
     for run in runs("think_longer"):
         reach = 5 * run["max_iters"] + 4
         assert run["train_data"] - 1 <= reach < run["test_data"] - 1
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name != "smoke"])
+def test_a_grid_ends_with_a_figure_whose_script_and_table_are_there(name):
+    path = ROOT / "jobs" / "thinking" / f"{name}.yaml"
+    figures = load(path, file=str(path)).figures
+    assert figures
+    for figure in figures:
+        assert (ROOT / "r_plots" / f"{figure.script}.R").exists()
+        module, _, function = figure.table.partition(":")
+        assert callable(getattr(import_module(module), function))
