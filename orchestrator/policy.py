@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from orchestrator.states import FailureClass
 
@@ -49,6 +49,10 @@ TRANSIENT = frozenset(name for name, rule in RULES.items() if rule.progress)
 """Classes whose count starts anew when an attempt got further."""
 
 
+AWAY: Final = 20
+"""A machine that failed under a task is used again when so many tasks of later submissions have finished elsewhere."""
+
+
 class Decision(NamedTuple):
     """What to do, and why."""
 
@@ -76,3 +80,19 @@ def decide(failure: FailureClass, used: Mapping[str, int], retries: int) -> Deci
     if times > budget:
         return Decision("stop", f"{failure}, {times} times in a row: {rule.advice}")
     return Decision(rule.action, f"{failure}, {times} of {budget} retries used")
+
+
+def avoided(failed: Mapping[str, int], finished: Mapping[int, int]) -> list[str]:
+    """Return the machines that later attempts keep away from, in the order given.
+
+    Time is told by what the study itself has finished since: clocks of different machines disagree, and where nothing
+    is done nothing is known.
+
+    Parameters
+    ----------
+    failed
+        For each machine that failed under a task, the last submission in which it did.
+    finished
+        How many tasks of each submission finished.
+    """
+    return [node for node, n in failed.items() if sum(count for later, count in finished.items() if later > n) < AWAY]

@@ -7,6 +7,9 @@ import pytest
 from orchestrator.cancel import cancel
 from orchestrator.study.study import Study
 from orchestrator.submit import Request, advance
+from orchestrator.view.explain import explain
+from orchestrator.view.overview import observe
+from orchestrator.view.table import advice
 from tests.study.studies import FakeCluster, finish, ids, make_points, make_wanted, save, start
 from tests.test_submit import go, wave_by_wave, work_off
 
@@ -181,3 +184,25 @@ def test_the_usual_retry_needs_no_order(study):
     failed(study, cluster, single())
     result = go(study, single(), cluster, Request(retry="all", uncancel=False))
     assert [entry.kind for entry in result.published] == ["submit"]
+
+
+def test_after_a_probe_that_failed_it_waits_with_a_reason_until_somebody_mends_it(study):
+    cluster = FakeCluster()
+    go(study, single(), cluster)
+    work_off(study, cluster)
+    go(study, single(source="s2"), cluster, Request(rerun_stale=True, probe=50))
+    for task in study.chain()[-1].tasks:
+        fail(study, task.name)
+    cluster.states["job2"] = "gone"
+    assert not advance(study, cluster, cluster).published
+    waiting = COUNT - 2
+    assert counts(study)["waiting"] == waiting
+    seen = observe(study, cluster)
+    assert seen.probe.again == waiting
+    assert any(f"{waiting} runs to be trained again wait for that" in line for line in advice(seen))
+    told = explain(study, next(iter(ordered(study))), cluster)
+    assert "the probe before it failed" in told.why
+    assert "orch retry s" in told.mend
+    go(study, single(source="s2"), cluster, Request(retry="all", uncancel=False))
+    wave_by_wave(study, cluster)
+    assert counts(study)["done"] == COUNT

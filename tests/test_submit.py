@@ -19,6 +19,7 @@ from orchestrator.cli.submit import exit_code
 from orchestrator.clusters.base import Evidence
 from orchestrator.errors import ExitCode, UserError
 from orchestrator.plan import more_memory
+from orchestrator.policy import AWAY
 from orchestrator.study import atomic
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
@@ -345,6 +346,16 @@ def test_later_attempts_keep_away_from_a_machine_that_failed(study, cluster):
     cluster.states["job1"] = "gone"
     assert [entry.resources["exclude"] for entry in go(study, single(2), cluster).published] == [["n7"]]
     assert study.history().bad_nodes == ["n7"]
+    work_off(study, cluster)
+    go(study, single(AWAY + 2), cluster)
+    for task in range(AWAY - 3):
+        finish(start(study, f"3-{task}"))
+    assert study.history().bad_nodes == ["n7"]  # two tasks finished before, one is missing
+    finish(start(study, f"3-{AWAY - 3}"))
+    assert study.history().bad_nodes == []
+    cluster.said = {f"job3_{AWAY - 2}": Evidence("NODE_FAIL", "gone", "node", "n7 failed", node="n7")}
+    cluster.states["job3"] = "gone"
+    assert [entry.resources["exclude"] for entry in go(study, single(AWAY + 2), cluster).published] == [["n7"]]
 
 
 def test_memory_grows_to_a_bound():

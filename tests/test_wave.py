@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
-from orchestrator.clusters.base import LimitReached
+from orchestrator.clusters.base import Here, LimitReached
 from orchestrator.errors import ExitCode, UserError
 from orchestrator.steward import wave
 from orchestrator.study.study import Study
-from orchestrator.submit import submit
-from tests.study.studies import FakeCluster, make_points, make_wanted
+from orchestrator.submit import Request, submit
+from tests.study.studies import FakeCluster, make_points, make_wanted, start
 
 
 @pytest.fixture
@@ -27,12 +30,13 @@ def pauses(monkeypatch):
 
 @pytest.fixture
 def come(study, monkeypatch):
-    """Let the newest steward come, and say whether it exported."""
+    """Let the newest steward come, and say whether it exported; ``during`` its export, do something."""
+    before = signal.getsignal(signal.SIGUSR2)
 
-    def begin(cluster):
+    def begin(cluster, during=lambda: None):
         finished = []
         monkeypatch.setattr(wave, "clusters_of", lambda _: cluster)
-        monkeypatch.setattr(wave, "finish", finished.append)
+        monkeypatch.setattr(wave, "finish", lambda study: (finished.append(study), during()))
         monkeypatch.chdir(study.path)
         k = max(study.stewards())
         cluster.stewards[f"steward{k}"] = "running"
@@ -40,7 +44,8 @@ def come(study, monkeypatch):
         cluster.stewards[f"steward{k}"] = "gone"
         return bool(finished)
 
-    return begin
+    yield begin
+    signal.signal(signal.SIGUSR2, before)
 
 
 def waves(cluster, study):
@@ -95,3 +100,50 @@ def test_it_gives_up_in_the_end_and_exports(study, pauses, come, monkeypatch):
     cluster.max_jobs = 1  # what others have there leaves no room
     monkeypatch.setattr(wave, "PATIENCE", -1.0)
     assert come(cluster)
+
+
+def test_where_its_time_ends_before_it_is_done_it_is_started_again_a_few_times(study, come, capsys):
+    class Timed(FakeCluster):
+        here_again = 0
+
+        def here(self):
+            return Here(f"steward{max(study.stewards())}", 0)
+
+        def requeue(self, here):
+            assert here == self.here()
+            self.here_again += 1
+            return True
+
+    def warn():
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    cluster = Timed()
+    waves(cluster, study)
+    cluster.work(study, "job1")
+    for times in range(1, wave.AGAIN + 1):
+        assert come(cluster, warn)
+        assert cluster.here_again == times
+    assert come(cluster, warn)
+    assert cluster.here_again == wave.AGAIN
+    assert "give it more" in capsys.readouterr().err
+
+
+def test_where_it_is_not_started_again_it_says_what_to_do(study, come, capsys):
+    cluster = FakeCluster()
+    waves(cluster, study)
+    cluster.work(study, "job1")
+    assert come(cluster, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    assert "orch export s" in capsys.readouterr().err
+
+
+def test_after_a_probe_that_failed_it_says_so(study, come, capsys):
+    cluster = FakeCluster()
+    wanted = make_wanted(make_points(4), resources={"lanes": 1, "retries": 2})
+    submit(study, wanted, cluster, Request(probe=50), clusters=cluster)
+    begun = start(study, "1-0")
+    begun.write("failed", lanes=[0], message="ValueError: no", signature="x", **{"class": "user error"})
+    begun.write("end", reason="finished")
+    cluster.states["job1"] = "gone"
+    assert come(cluster)
+    assert "the probe failed" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from orchestrator.clusters import clusters_of
 from orchestrator.errors import UserError
 from orchestrator.liveness import look
 from orchestrator.steward.finish import finish
+from orchestrator.study import atomic
 from orchestrator.study.history import History
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
+from orchestrator.view.steward import find_probe, probe_line
 from orchestrator.worker.log import LOG, to_stderr
 
 PAUSE: Final = 60.0
@@ -26,6 +29,9 @@ LONGEST: Final = 600.0
 
 PATIENCE: Final = 1800.0
 """Seconds after which it leaves that to the next ``orch submit``."""
+
+AGAIN: Final = 3
+"""So often it is started again where its time ends before it is done."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
     study = Study(Path(folder))
     # Submitted by hand, the study's place may come from a relative path; nothing here depends on the current folder.
     os.chdir(study.path)
+    signal.signal(signal.SIGUSR2, _Warned(study, int(k)))
     if (pause := rest(study.history())) > 0:
         LOG.info("a disk took no more: planning again in %.0f s", pause)
         time.sleep(pause)
@@ -58,6 +65,41 @@ def main(argv: Sequence[str]) -> int:
     if turn != "successor":
         finish(study)
     return 0
+
+
+class _Warned:
+    """What is done at the warning that this job's time ends: the scheduler is asked to start it again, once.
+
+    Whatever it is at goes on meanwhile. To be killed there does no harm, and if it gets ready, its successor finds
+    nothing left to do.
+    """
+
+    def __init__(self, study: Study, k: int) -> None:
+        self._study, self._k, self._asked = study, k, False
+
+    def __call__(self, *_: object) -> None:
+        if self._asked:
+            return
+        self._asked = True
+        try:
+            times = atomic.make_next(self._study.steward_path(self._k) / "again")[0]
+            cluster = clusters_of(self._study)(submit.last_submission(self._study).cluster)
+            here = cluster.here()
+            if times > AGAIN:
+                why = f"it was started again {AGAIN} times"
+            elif here is None or not cluster.requeue(here):
+                why = "the scheduler does not start it again"
+            else:
+                LOG.warning("the steward's time ends: it is started again, and goes on then")
+                return
+        except (UserError, OSError) as error:
+            why = str(error)
+        LOG.error(
+            "the steward's time ends, and %s: give it more (`resources: {steward: {time: …}}`), or use `orch submit` "
+            "and `orch export %s`",
+            why,
+            self._study.name,
+        )
 
 
 def _turn(study: Study, k: int) -> Literal["successor", "again", "over"]:
@@ -79,6 +121,8 @@ def _turn(study: Study, k: int) -> Literal["successor", "again", "over"]:
             return "successor"
         result = submit.advance(study, cluster, clusters, steward=k)
         _tell(result)
+        if result.plan is None and (standing := find_probe(study, study.history())) is not None:
+            LOG.warning("%s", probe_line(study.name, standing))
         if isinstance(result.steward, Job):
             return "successor"  # it comes when these jobs have ended
         if isinstance(result.steward, UserError):

@@ -8,6 +8,7 @@ predecessor wrote still counts, for the successor will begin from it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -129,7 +130,8 @@ class History:
     unhanded
         Names of the tasks that no scheduler has got yet: the next ``orch submit`` hands them over.
     bad_nodes
-        Names of the machines that failed under a task, by the scheduler's word; later attempts go elsewhere.
+        Names of the machines that failed under a task, by the scheduler's word, and that later attempts keep away from
+        (:func:`orchestrator.policy.avoided`); the last to fail is the last.
     """
 
     runs: dict[bytes, RunRecord] = field(default_factory=dict)
@@ -217,6 +219,8 @@ def fold(
     history = History()
     runs = history.runs
     begun: set[int] = set()  # entries of which at least one task began
+    failed: dict[str, int] = {}  # machines, and the last entry under which they failed
+    finished: Counter[int] = Counter()  # tasks, by entry
     for entry in chain:
         history.last = entry.n
         if entry.kind == "cancel":
@@ -249,10 +253,13 @@ def fold(
                 if log.unread is not None:
                     history.unread.extend(log.damage)
                 node = log.begin.get("node")
-                if node and log.begin.get("witness") and log.end == "node" and node not in history.bad_nodes:
-                    history.bad_nodes.append(node)
+                if node and log.begin.get("witness") and log.end == "node":
+                    failed.pop(node, None)
+                    failed[node] = entry.n
             if logs and logs[-1].end not in (None, "requeued"):
                 history.ended.add(spec.name)
+                finished[entry.n] += logs[-1].end == "finished"
+    history.bad_nodes = policy.avoided(failed, finished)
     return history
 
 

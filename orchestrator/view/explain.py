@@ -160,7 +160,7 @@ def explain(study: Study, run: bytes, clusters: Clusters | None = None) -> Expla
     asked = place is not None and state != "done" and place.scheduler != "local" and unreachable is None
     said = _said(clusters, job, place) if asked and job is not None and place is not None else None
     steward, probe = find_steward(study, states, sorted(alive)), find_probe(study, history)
-    why = _why(state, record, retries, submitted=handed)
+    why = _why(state, record, retries, probe, submitted=handed)
     ended = record.failure is not None or state == "lost" or (state == "live" and not tried)
     tail, tail_of = last_words(failed, tried, place.log if place is not None else None) if ended else ("", "")
     return Explanation(
@@ -226,7 +226,7 @@ def _said(clusters: Clusters, job: Job, place: Place) -> Said | None:
 # --- why, and what to do about it -------------------------------------------------------------------------------------
 
 
-def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -> str:
+def _why(state: RunState, record: RunRecord, retries: int, probe: Probe | None, *, submitted: bool) -> str:
     if state == "done":
         verdicts = {"done": "all its steps were made", "diverged": "its own numbers went bad: a result"}
         return verdicts.get(str(record.outcome), "its stop_when was met")
@@ -236,6 +236,9 @@ def _why(state: RunState, record: RunRecord, retries: int, *, submitted: bool) -
         return "a process trains it"
     if state == "cancelled":
         return "on request; submit its grid to take it up again"
+    if record.ordered is not None and probe is not None and probe.state != "passed":
+        waits = "failed" if probe.state == "failed" else "is not over"
+        return f"it is to be trained again, and the probe before it {waits}: until then `orch cancel` takes that back"
     if record.ordered is not None:
         return "it is to be trained again, as soon as there is room: until then `orch cancel` takes that back"
     if state == "waiting" and not submitted:

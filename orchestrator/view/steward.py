@@ -47,12 +47,15 @@ class Probe:
         Of a run that failed.
     memory
         What a task should ask for, as a grid writes it; empty if that is not known.
+    again
+        How many runs are to be trained again and wait for its outcome.
     """
 
     state: Literal["open", "passed", "failed"]
     run: str = ""
     message: str = ""
     memory: str = ""
+    again: int = 0
 
 
 def find_steward(study: Study, states: Mapping[str, JobState], alive: Sequence[str]) -> Steward | None:
@@ -101,20 +104,23 @@ def _says(study: Study, state: JobState, steward: Job, living: set[str]) -> str:
 def find_probe(study: Study, history: History) -> Probe | None:
     """Say what the last submission means for the rest, if it was a probe."""
     found = probe.verdict(study, history)
+    again = sum(record.ordered is not None for record in history.runs.values()) if found is not None else 0
     if isinstance(found, probe.Failed):
-        return Probe("failed", identity.to_text(found.run), found.message)
+        return Probe("failed", identity.to_text(found.run), found.message, again=again)
     if isinstance(found, probe.Passed):
-        return Probe("passed", memory=probe.memory(found) if found.memory_bytes else "")
-    return Probe("open") if found is not None else None
+        return Probe("passed", memory=probe.memory(found) if found.memory_bytes else "", again=again)
+    return Probe("open", again=again) if found is not None else None
 
 
 def probe_line(name: str, known: Probe) -> str:
     """Say in a sentence where a probe stands, and what to do about it."""
     if known.state == "failed":
         last = (known.message.strip().splitlines() or ["it failed"])[-1]
+        count = f"{known.again} run{'s' * (known.again != 1)} to be trained again wait{'s' * (known.again == 1)}"
+        held = f". {count} for that; `orch cancel {name}` takes it back"
         return (
             f"the probe failed, and nothing else was submitted: {last} (run {known.run}). Mend it, then "
-            f"`orch retry {name}`; or submit without --probe"
+            f"`orch retry {name}`; or submit without --probe{held if known.again else ''}"
         )
     if known.state == "passed":
         measured = f": a task needs {known.memory} of memory" if known.memory else ""

@@ -51,7 +51,8 @@ def entry_of(folder: Path, hand: Hand) -> Submission | None:
 
 @pytest.mark.parametrize("how", ["before", "after", "torn", "lost"])
 def test_killed_at_any_call_another_element_plans(tmp_path, how):
-    ended = in_child(lambda: entry_of(tmp_path / "trial", Hand(0)) is None, Mortal(tmp_path, 0, how))
+    trial = tmp_path / "trial"
+    ended = in_child(lambda: entry_of(trial, Hand(0)) is None, Mortal(trial, 0, how))
     assert ended.status == 0
     assert ended.calls > 15
     for k in sample(ended.calls, 20):
