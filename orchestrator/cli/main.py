@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Steering": {
         "cancel": "Stop runs, or a whole study.",
         "retry": "Give failed runs a new budget.",
+        "clean": "Remove what a study needs no more.",
     },
     "Results": {
         "export": "Turn event files into CSV or Parquet tables.",

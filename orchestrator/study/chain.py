@@ -90,6 +90,19 @@ class Chain(Pinned):
             atomic.replace(self.path / "grid.yaml", newest.text.encode())
         return g
 
+    def runs_of(self, g: int) -> list[bytes]:
+        """Return the raw ids of a generation's points.
+
+        Raises
+        ------
+        UserError
+            If it is not there.
+        """
+        generation = self.generation(g)
+        if generation is None:
+            raise UserError(f"generation {g} of study {self.name!r} is named by a submission and is not there")
+        return generation.runs
+
     # --- entries ------------------------------------------------------------------------------------------------------
 
     def chain(self) -> list[Submission]:
@@ -238,9 +251,3 @@ class Chain(Pinned):
             except (TypeError, KeyError, ValueError):
                 return None
         return self._entries[n]
-
-    def _runs(self, g: int) -> list[bytes]:
-        generation = self.generation(g)
-        if generation is None:
-            raise UserError(f"generation {g} of study {self.name!r} is named by a submission and is not there")
-        return generation.runs

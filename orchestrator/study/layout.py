@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from orchestrator import identity
 from orchestrator.study import atomic
+
+_EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{5})(\d{5})\.\d+-\d+\.\d+(?:\.\d+)?")
 
 
 class Layout:
@@ -36,6 +39,12 @@ class Layout:
     def event_file(self, run_id: bytes, n: int, task: str, k: int) -> Path:
         """Return the event file of one attempt; the names of a run's files sort in the order of its attempts."""
         return self.events_dir(run_id) / f"events.out.tfevents.{n:05d}{k:05d}.{task}.{k}"
+
+    @staticmethod
+    def attempt_of(name: str) -> tuple[int, int] | None:
+        """Return submission and incarnation from an event file's name; None if it is not one of ours."""
+        match = _EVENT_FILE.fullmatch(name)
+        return (int(match[1]), int(match[2])) if match else None
 
     @property
     def tables(self) -> Path:

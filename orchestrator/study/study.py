@@ -109,7 +109,7 @@ class Study(Chain):
                 f"submission {number} of study {self.name!r} has {len(entry.tasks)} tasks, none called {name}"
             )
         spec = entry.tasks[int(index)]
-        points, runs = spec.indices(), self._runs(entry.generation)
+        points, runs = spec.indices(), self.runs_of(entry.generation)
         rerun = frozenset(from_spans(entry.rerun))
         return Task(
             n=entry.n,
@@ -186,7 +186,7 @@ class Study(Chain):
             if entry.kind == "cancel":
                 named: Iterable[bytes] = run_ids if entry.cancel == "all" else entry.cancelled()
             else:
-                runs = self._runs(entry.generation)
+                runs = self.runs_of(entry.generation)
                 named = [runs[point] for spec in entry.tasks for point in spec.indices()]
             taken = frozenset(named)
             incarnation.gone.update(lane for lane, run in enumerate(run_ids) if run in taken)
@@ -222,7 +222,7 @@ class Study(Chain):
                 fresh[name] = found
             return found
 
-        history = fold(chain, self._runs, logs, unhanded)
+        history = fold(chain, self.runs_of, logs, unhanded)
         sealed.write(self.path, known, fresh)
         history.last = max(history.last, last)  # there may be one that cannot be read
         history.unhanded = unhanded
@@ -255,7 +255,7 @@ class Study(Chain):
         -----
         A file may vanish between this call and its opening, when a superseded owner tidies up: ask again.
         """
-        return Standing(self.chain(), self._runs, self._logs, run_ids).restore_points(code, without)
+        return self.standing(run_ids).restore_points(code, without)
 
     def finished(self, run_ids: Iterable[bytes]) -> set[bytes]:
         """Return the runs that have a verdict that counts: whoever begins a task leaves them as they are.
@@ -263,7 +263,11 @@ class Study(Chain):
         A predecessor may have finished after its successor was submitted. Its verdict counts until the successor
         records that it restored the run, so the successor looks here first.
         """
-        return Standing(self.chain(), self._runs, self._logs, run_ids).finished
+        return self.standing(run_ids).finished
+
+    def standing(self, run_ids: Iterable[bytes]) -> Standing:
+        """Return where some runs can be taken up, and which of them are finished; see :meth:`restore_points`."""
+        return Standing(self.chain(), self.runs_of, self._logs, run_ids)
 
     # --- stewards ---------------------------------------------------------------------------------------------------
 
