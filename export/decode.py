@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from export import shapes
 from export.decoded import Bytes, Decoded, Float64, Int32, Int64, merged
@@ -20,6 +19,7 @@ from export.events import LONGEST, Events, Listener, Singles, Tags, are_single
 from export.kernel import kernel, remaining
 from export.shapes import NO_STEP, ODD, STEP, Layout
 from export.tfrecord import AROUND, BAD_PAYLOAD, HEADER, Damage, Frames, Piece, frames, whole
+from export.windows import gather
 
 FEW = 12
 """So many records of one length are decoded one by one: comparing them all at once costs more."""
@@ -135,7 +135,7 @@ class Decoder:
         """Group records by the size of their payload and of their step, and return those that are decoded alone."""
         if len(starts) < FEW:
             return [], [np.arange(len(starts))]
-        head = _windows(buffer, 24)[starts]
+        head = gather(buffer, 24, starts)
         words = head.view("<u8")
         rest = words[:, 1] >> np.uint64(16) | words[:, 2] << np.uint64(48)
         size = np.ones(len(starts), np.uint16)
@@ -167,7 +167,7 @@ class Decoder:
     ) -> list[tuple[Layout, _Rows, Int64]]:
         """Decode records of one class; those without a plain shape are appended to ``rest``."""
         layouts = self._layouts.setdefault(size << 4 | step, [])
-        records = _windows(buffer, -(-(size + 4) // 8) * 8)[starts[members]]
+        records = gather(buffer, -(-(size + 4) // 8) * 8, starts[members])
         found: list[tuple[Layout, _Rows, Int64]] = []
         for layout in layouts:
             members, records = self._matching(layout, members, records, found)
@@ -211,9 +211,10 @@ class Decoder:
             members, records = members[good], records[good]
             shape = shape if isinstance(shape, int) else shape[good]
         count = len(members), len(layout.slots)
-        tags, bare = layout.tags[shape], layout.bare[shape]
         if isinstance(shape, int):
-            tags, bare = np.broadcast_to(tags, count), np.broadcast_to(bare, count)
+            tags, bare = np.broadcast_to(layout.tags[shape], count), np.broadcast_to(layout.bare[shape], count)
+        else:
+            tags, bare = layout.tags.take(shape, axis=0), layout.bare.take(shape, axis=0)
         rows = _Rows(members, layout.wall(records), layout.steps(records), tags, layout.values(records), bare)
         found.append((layout, rows, bad))
         return others
@@ -302,11 +303,6 @@ class Decoder:
             part.value[rows, slots],
             np.zeros(len(rows), bool),
         )
-
-
-def _windows(buffer: Bytes, width: int) -> Bytes:
-    """Return the bytes from every offset on: (m - width + 1, width)."""
-    return as_strided(buffer, (len(buffer) - width + 1, width), (1, 1))
 
 
 def _rank(records: Int64) -> Int64:

@@ -332,11 +332,12 @@ def _changed(files: Sequence[str], index: Index) -> tuple[dict[str, Entry], list
 
 def _tags_of(tag: Int32, first: Int64, tags: int) -> list[tuple[int, ...]]:
     """Return for each piece of a batch the codes of its tags, ascending."""
-    there = np.zeros((len(first) - 1, max(tags, 1)), bool)
-    there[np.arange(len(first) - 1).repeat(np.diff(first)), tag] = True
+    pieces, width = len(first) - 1, max(tags, 1)
+    there = np.zeros(pieces * width, bool)
+    there[(np.arange(pieces) * width).repeat(np.diff(first)) + tag] = True
     known: dict[bytes, tuple[int, ...]] = {}
     found = []
-    for row in there:
+    for row in there.reshape(pieces, width):
         key = row.tobytes()
         if key not in known:
             known[key] = tuple(np.flatnonzero(row).tolist())

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from export.checksums import UInt32, contributions, crc, unmask
 from export.messages import DTYPES, SCALARS
+from export.windows import column
 
 UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
@@ -263,26 +264,26 @@ class Layout:
             place = np.searchsorted(self._keys, self._key(records))
             shape = self._order[np.minimum(place, len(self._keys) - 1)]
         for word in self.words:
-            expected = self.rows[shape, word] if word in self._distinct else self.rows[0, word]
+            expected = self.rows[:, word].take(shape) if word in self._distinct else self.rows[0, word]
             differs |= (records[:, word] & self.keeps[word]) ^ expected
         return (shape, True) if not differs.any() else (shape, differs == 0)
 
     def sound(self, records: Bytes, shape: Int64 | int) -> npt.NDArray[np.bool_]:
         """Say of each record, uint8 (n, 8 width), whether it matches its checksum, given that it has this shape."""
-        stored = np.ascontiguousarray(records[:, self.size : self.size + 4]).view("<u4")[:, 0]
-        rest = unmask(stored) ^ self.constants[shape]
+        rest = unmask(column(records, self.size, "<u4")) ^ self.constants[shape]
+        slow = column(records, WALL + 4, "<u4")  # this half of the time changes every few minutes at most
+        same = bool((slow == slow[0]).all())
         for place in self.variable:
-            byte = records[:, place]
             table = contributions.after(self.size - 1 - place)
-            if WALL + 3 < place < WALL + 8 and (byte == byte[0]).all():  # these change every few minutes at most
-                rest ^= table[byte[0]]
+            if same and WALL + 3 < place < WALL + 8:
+                rest ^= table[records[0, place]]
             else:
-                rest ^= table[byte]
+                rest ^= table.take(records[:, place])
         return np.asarray(rest == 0, bool)
 
     def wall(self, records: Bytes) -> npt.NDArray[np.float64]:
         """Return the wall times, float64 (n,)."""
-        return np.ascontiguousarray(records[:, WALL : WALL + 8]).view("<f8")[:, 0]
+        return column(records, WALL, "<f8").copy()
 
     def steps(self, records: Bytes) -> Int64:
         """Return the steps, int64 (n,)."""
@@ -295,8 +296,7 @@ class Layout:
         """Return the values, float64 (n, slots)."""
         found = np.empty((len(records), len(self.slots)))
         for place, (offset, dtype) in enumerate(self.slots):
-            size = np.dtype(dtype).itemsize
-            found[:, place] = np.ascontiguousarray(records[:, offset : offset + size]).view(dtype)[:, 0]
+            found[:, place] = column(records, offset, dtype)
         return found
 
     @property

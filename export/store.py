@@ -29,7 +29,7 @@ from export.reader import Report
 from export.tfrecord import Damage
 from orchestrator.study import atomic
 
-VERSION = 2
+VERSION = 3
 """Of the index and the segments; others are not read."""
 
 INDEX = "index.json"
@@ -41,7 +41,7 @@ STALE = 3600.0
 BLOCK = 100_000
 """Rows of a block when segments are joined."""
 
-STEPS = {4: "<i4", 8: "<i8"}
+STEPS = {2: "<i2", 4: "<i4", 8: "<i8"}
 TAGS = {1: "|u1", 2: "<u2", 4: "<i4"}
 """NumPy's names of the types that hold a block's steps and tags, by their bytes; ascending."""
 

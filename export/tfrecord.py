@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from export.checksums import SHORT_HEADERS, header_crc, masked_crc
+from export.windows import column, gather
 
 HEADER = 12
 """Bytes before a payload."""
@@ -156,28 +156,31 @@ def headers(buffer: Bytes, size: int) -> tuple[Int64, Int64]:
     place, length, short = _there(buffer, np.maximum(at - 1, 0))
     if not short.all():
         others = at[~short]
-        found = [(place[short], length[short])]
+        place, length = place[short], length[short]
         for count in (2, 3):
             tried, size_of, there = _there(buffer, others[others >= count] - count)
-            found.append((tried[there], size_of[there]))
-        place = np.concatenate([part[0] for part in found])
-        length = np.concatenate([part[1] for part in found])
-        order = np.argsort(place, kind="stable")
-        place, length = place[order], length[order]
+            if there.any():
+                place, length = np.append(place, tried[there]), np.append(length, size_of[there])
+                order = np.argsort(place, kind="stable")
+                place, length = place[order], length[order]
     kept = place + HEADER <= size
     return (place, length) if kept.all() else (place[kept], length[kept])
 
 
 def _there(buffer: Bytes, place: Int64) -> tuple[Int64, Int64, npt.NDArray[np.bool_]]:
     """Return some places, the numbers that stand there, and whether each is a length with its checksum."""
-    words = as_strided(buffer, (len(buffer) - AROUND + 1, AROUND), (1, 1))[place].view("<u8")
-    length, stored = words[:, 0], words[:, 1].astype(np.uint32)
-    low = (length & np.uint64(255)).astype(np.uint8)
-    if (length == low).all():
-        return place, low.astype(np.int64), SHORT_HEADERS[low] == stored
-    there = (length > 0) & (length < 1 << 24)
-    number = np.where(there, length, 0).astype(np.int64)
-    return place, number, there & (header_crc(number) == stored)
+    words = gather(buffer, AROUND, place)
+    length, stored = column(words, 0, "<u8"), column(words, 8, "<u4")
+    low = words[:, 0]
+    short = (length == low) & (SHORT_HEADERS.take(low) == stored)
+    number = low.astype(np.int64)
+    others = np.flatnonzero(~short)
+    if len(others):
+        long = length[others]
+        there = (long > 0) & (long < 1 << 24)
+        number[others] = np.where(there, long, 0)
+        short[others] = there & (header_crc(number[others]) == stored[others])
+    return place, number, short
 
 
 def _mend(

@@ -16,10 +16,11 @@ def decoded(step: list[int], tag: list[int], value: list[float], *, single: bool
 
 
 BLOCKS = [
-    decoded([0, 1, 2], [0, 255, 7], [0.5, np.inf, -1.0], single=True),
+    decoded([-(2**15), 1, 2**15 - 1], [0, 255, 7], [0.5, np.inf, -1.0], single=True),
     decoded([-(2**31), 2**31 - 1], [256, 65_535], [1e300, 0.1], single=False),
     decoded([2**31, -(2**63), 2**63 - 1], [65_536, 0, 2**31 - 1], [1.0, 2.0, 3.0], single=True),
     decoded([-(2**31) - 1], [1], [0.25], single=True),
+    decoded([2**15], [1], [0.25], single=True),
 ]
 """Steps, tags and values on both sides of what fewer bytes hold."""
 
@@ -29,8 +30,8 @@ def test_rows_come_back_as_they_were_however_few_bytes_hold_them(tmp_path: Path)
         for block in BLOCKS:
             writer.append(block)
     sizes = [block[3:6] for block in writer.blocks]
-    assert sizes == [[4, 1, 4], [4, 2, 8], [8, 4, 4], [8, 1, 4]]
-    everything = Store(tmp_path, {writer.name: writer.blocks}).rows([Extent(writer.name, 0, 9)])
+    assert sizes == [[2, 1, 4], [4, 2, 8], [8, 4, 4], [8, 1, 4], [4, 1, 4]]
+    everything = Store(tmp_path, {writer.name: writer.blocks}).rows([Extent(writer.name, 0, 10)])
     assert everything.step.tolist() == [step for block in BLOCKS for step in block.step.tolist()]
     assert everything.tag.tolist() == [tag for block in BLOCKS for tag in block.tag.tolist()]
     assert everything.wall.tolist() == [wall for block in BLOCKS for wall in block.wall.tolist()]
@@ -62,7 +63,7 @@ def test_files_that_grew_have_each_block_read_once(tmp_path: Path, monkeypatch: 
         segments[writer.name] = writer.blocks
     checked = []
     monkeypatch.setattr(store, "crc", lambda data: checked.append(len(data)) or crc(data))
-    extents = [Extent(segment, row, row + 1) for row in range(9) for segment in segments]
+    extents = [Extent(segment, row, row + 1) for row in range(10) for segment in segments]
     rows = Store(tmp_path, segments).rows(extents)
     assert rows.step.tolist() == [step for block in BLOCKS for step in block.step.tolist() for _ in segments]
     assert len(checked) == len(segments) * len(BLOCKS)
