@@ -29,7 +29,9 @@ def select(points: Points, filters: Sequence[str]) -> list[int]:
     for text in filters:
         key, equals, wanted = text.partition("=")
         columns = [column for column in (points.labels.get(key), points.leaves.get(key)) if column is not None]
-        if not equals or not columns:
+        if columns and not equals:
+            raise UserError(f"{text!r} should be key=value, such as {key}={columns[0].values[0]}")
+        if not columns:
             known = list(dict.fromkeys([*points.labels, *points.leaves]))
             raise UserError(f"{text}: there is no axis or parameter {key!r}.{nearest(key, known)}")
         passes = [_passing(column, _alternatives(wanted)) for column in columns]

@@ -5,7 +5,8 @@
 #
 # The table has columns module, parameter (easy, medium, hard), test.mse and range, in the order to be drawn.
 
-here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1])))
+# R writes a space in its own arguments as ~+~.
+here <- dirname(normalizePath(gsub("~+~", " ", sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1]), fixed = TRUE)))
 source(file.path(here, "theme.R"), encoding = "UTF-8")
 source(file.path(here, "read.R"), encoding = "UTF-8")
 

@@ -6,7 +6,8 @@
 # The table has columns module, w1, w2 and loss. Options:
 #   columns         maps side by side
 
-here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1])))
+# R writes a space in its own arguments as ~+~.
+here <- dirname(normalizePath(gsub("~+~", " ", sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1]), fixed = TRUE)))
 source(file.path(here, "theme.R"), encoding = "UTF-8")
 source(file.path(here, "read.R"), encoding = "UTF-8")
 

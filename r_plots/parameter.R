@@ -10,7 +10,8 @@
 #   x_label         title of the x axis; the column's name if empty
 #   unit            what one run is to the reader of the caption: seeds, runs ...
 
-here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1])))
+# R writes a space in its own arguments as ~+~.
+here <- dirname(normalizePath(gsub("~+~", " ", sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1]), fixed = TRUE)))
 source(file.path(here, "theme.R"), encoding = "UTF-8")
 source(file.path(here, "read.R"), encoding = "UTF-8")
 

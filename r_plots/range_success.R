@@ -9,7 +9,8 @@
 #   x_label         title of the x axis
 #   unit            what one run is to the reader of the caption: seeds, runs ...
 
-here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1])))
+# R writes a space in its own arguments as ~+~.
+here <- dirname(normalizePath(gsub("~+~", " ", sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)[1]), fixed = TRUE)))
 source(file.path(here, "theme.R"), encoding = "UTF-8")
 source(file.path(here, "read.R"), encoding = "UTF-8")
 
@@ -65,7 +66,10 @@ frame <- bind_rows(
   tibble(facet = by_facet$facet, value = 0),
   tibble(facet = by_facet$facet, value = ifelse(by_facet$facet == success, 1, ifelse(by_facet$flat, tiny, 0)))
 )
-notes <- tibble(facet = by_facet$facet[by_facet$empty], x = (nlevels(marks$x) + 1) / 2, value = tiny / 2)
+notes <- tibble(
+  facet = by_facet$facet[by_facet$empty], x = (nlevels(marks$x) + 1) / 2, value = tiny / 2,
+  said = if (any(table$solved > 0)) "not measured" else "no run solved"
+)
 ticks <- function(limits) if (max(limits) < 2 * tiny) 0 else scales::extended_breaks()(limits)
 
 span <- function(numbers) paste(unique(range(numbers)), collapse = " to ")
@@ -86,7 +90,7 @@ plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour)) +
   geom_errorbar(aes(ymin = lower, ymax = upper), position = dodge, width = 0, linewidth = 0.6, alpha = 0.5, na.rm = TRUE) +
   geom_point(position = dodge, size = 1.3, na.rm = TRUE) +
   geom_text(
-    data = notes, aes(x = x, y = value), label = "no run solved", inherit.aes = FALSE, colour = "grey45", size = 3
+    data = notes, aes(x = x, y = value, label = said), inherit.aes = FALSE, colour = "grey45", size = 3
   ) +
   facet_wrap(vars(facet), nrow = 1, scales = "free_y") +
   scale_x_discrete(drop = FALSE, labels = short_labels) +

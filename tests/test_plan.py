@@ -171,6 +171,8 @@ def test_filters_that_name_nothing():
         select(points, ["sead=1"])
     with pytest.raises(UserError, match="no run is left; layer has nmru"):
         select(points, ["layer=nac"])
+    with pytest.raises(UserError, match="'seed' should be key=value, such as seed=0"):
+        select(points, ["seed"])
     with pytest.raises(UserError, match="no axis or parameter 'seed1'"):
         select(points, ["seed1"])
 

@@ -12,6 +12,7 @@ python=$1 venv=$2
 "$python" -c 'import ensurepip' 2>/dev/null || tools/debian.sh venv
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+echo "setup: installs into $venv what constraints.txt pins, torch among it; the first time takes minutes"
 pip install -qq --upgrade pip
 
 # Without a GPU, torch's CPU build saves some 4 GB. If the index at hand would bring the CUDA build, ask PyTorch's own.

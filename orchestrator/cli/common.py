@@ -45,7 +45,10 @@ study_argument = click.argument("study", shell_complete=complete_study)
 root_option = click.option("--root", metavar="DIR", is_eager=True, help="Folder of all studies.  [default: runs]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 interval_option = click.option(
-    "--interval", type=click.FloatRange(min=0.1), help="Seconds between looks.  [default: 1; 10 on Slurm and LSF]"
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Between two looks.  [default: 1; 10 on Slurm and LSF]",
 )
 dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would be done.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Ask no questions.")

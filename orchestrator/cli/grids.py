@@ -72,6 +72,11 @@ def read(options: GridOptions) -> Work:
     words = [*options.overrides, *(f"resources.{name}={value}" for name, value in flags.items() if value is not None)]
     project = project_of(path)
     loaded = load(path, file=options.grid, overrides=words, project=project)
+    if loaded.figures:
+        from export.stale import script
+
+        for figure in loaded.figures:
+            script(figure.model_dump())  # what cannot be drawn is known now, not when all is trained
     given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}
     resources = settings.resources(loaded.resources, given)
     flags_given = {"env-change": options.allow_env_change, "mixed-engines": options.allow_mixed_engines}

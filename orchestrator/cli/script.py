@@ -43,7 +43,14 @@ OF_CHECKOUT: Final = ".venv/bin/python"
 @click.option(
     "--checkout", is_flag=True, help="For any checkout of the sources: paths count from where it is submitted."
 )
-@click.option("-o", "--output", metavar="PATH", help="File, or a folder for several scripts.  [default: print it]")
+@click.option(
+    "-o",
+    "--out",
+    "--output",
+    "output",
+    metavar="PATH",
+    help="File, or a folder for several scripts.  [default: print it]",
+)
 @common.root_option
 def command(
     grid: str,

@@ -63,7 +63,7 @@ def project_settings(start: Path | None = None) -> dict[str, Any]:
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"this is no TOML: {error}", places=(Place(str(file)),)) from error
     if "root" in table:
-        table["root"] = str(file.parent / table["root"])
+        table["root"] = str(file.parent / Path(table["root"]).expanduser())
     return table
 
 
@@ -76,7 +76,7 @@ def root(flag: str | None) -> Path:
         What ``--root`` says, if anything.
     """
     found = flag or os.environ.get(f"{PREFIX}ROOT") or project_settings().get("root")
-    return Path(found or "runs").absolute()
+    return Path(found or "runs").expanduser().absolute()  # no shell does it in `--root=~/runs`
 
 
 def resources(grid: Resources, given: Container[str] = ()) -> Resources:

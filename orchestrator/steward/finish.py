@@ -23,6 +23,6 @@ def finish(study: Study) -> None:
             for path in draw(study):
                 LOG.info("figure %s", path)
     except (UserError, OSError) as error:
-        LOG.error("the tables are not written: %s", error)
+        LOG.error("tables or figures are missing: %s", error)
     except Exception:  # noqa: BLE001  (it is logged with its traceback)
         LOG.exception("the export failed; `orch export %s` tries again", study.name)

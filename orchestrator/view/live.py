@@ -19,6 +19,9 @@ from orchestrator.view.progress import Meter
 PLAIN_SECONDS = 30.0
 """At most so often is an unfinished study's line repeated where there is no terminal."""
 
+BAR = 40
+"""Columns of the bar, where there is room."""
+
 
 def follow(
     look: Callable[[], Overview],
@@ -61,11 +64,11 @@ def follow(
     overview = next_look()
     if not out.is_terminal:
         return _lines(overview, next_look, out, interval, clock, sleep, done)
-    with Live(block(overview), console=out, auto_refresh=False, transient=True) as live:
+    with Live(block(overview, out.width), console=out, auto_refresh=False, transient=True) as live:
         while not done(overview):
             sleep(interval)
             overview = next_look()
-            live.update(block(overview), refresh=True)
+            live.update(block(overview, out.width), refresh=True)
     return overview
 
 
@@ -105,15 +108,13 @@ def line(overview: Overview) -> Text:
     return text.append(f"  {known}") if known and not overview.finished else text
 
 
-def block(overview: Overview) -> Group:
-    """Return what is redrawn: the bar, the summary, the failures."""
+def block(overview: Overview, width: int) -> Group:
+    """Return what is redrawn, so many columns wide: the bar, the summary, the failures."""
     made, total = amounts(overview)
+    name, known = Text(overview.study, style="bold"), Text(table.progress(overview))
+    room = width - name.cell_len - known.cell_len - 6  # the bar gives way before words are folded
     bar = Table.grid(padding=(0, 2, 0, 0))
-    bar.add_row(
-        Text(overview.study, style="bold"),
-        ProgressBar(total=max(1, total), completed=made, width=40),
-        Text(table.progress(overview)),
-    )
+    bar.add_row(name, ProgressBar(total=max(1, total), completed=made, width=min(BAR, max(room, BAR // 8))), known)
     failures = [table.failure_lines(failure) for failure in overview.failures[:3]]
     unreachable = [Text(overview.unreachable, style="red")] if overview.unreachable else []
     return Group(bar, table.summary(overview), *failures, *unreachable)

@@ -6,11 +6,12 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.view.live import follow
+from orchestrator.view.live import block, follow
 from orchestrator.view.overview import Overview
 from orchestrator.view.progress import Meter
 
@@ -77,6 +78,14 @@ def test_a_terminal_is_redrawn_with_rate_and_time_left() -> None:
     text, _ = watch([overview(0, live=4), overview(2000, live=4), overview(4000, done=4)], terminal=True)
     assert "50 % of 4 k iterations · 1 k it/s · 2s left" in text
     assert "━" in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_line_with_the_bar_is_never_folded(width: int) -> None:
+    out = io.StringIO()
+    looked = replace(overview(2000, live=4), rate=1480.0, seconds_left=2978.0)
+    Console(file=out, width=width, color_system=None).print(block(looked, width))
+    assert out.getvalue().splitlines()[0].rstrip().endswith("1.48 k it/s · 49m 38s left")
 
 
 def test_failed_runs_end_the_watch_and_decide_the_exit_code() -> None:

@@ -34,6 +34,7 @@ def test_root_by_flag_environment_project_and_default(here: Path, monkeypatch: p
     monkeypatch.setenv("ORCH_ROOT", "/scratch/studies")
     assert settings.root(None) == Path("/scratch/studies")
     assert settings.root("mine") == here / "inner" / "mine"
+    assert settings.root("~/mine") == Path.home() / "mine"  # of --root=~/mine no shell makes a home
 
 
 def test_the_nearest_project_decides(here: Path) -> None:

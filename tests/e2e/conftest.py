@@ -162,7 +162,9 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    made = Project(tmp_path)
+    folder = tmp_path / "a project"  # a space in a path breaks what forgets to quote
+    folder.mkdir()
+    made = Project(folder)
     yield made
     made.release()
     made.end()

@@ -234,12 +234,15 @@ def test_figures_are_drawn(project: Project) -> None:
     project.grid.write_text(GRID + "figures:\n  - {name: fig, script: range_success, x: rate}\n")
     done = project.orch("run", "walk.yaml")
     assert "runs/walk/figures/fig.pdf" in done.stdout.splitlines()
+    assert "orch: figure " in project.orch("logs", "walk").stdout  # the steward's doing: it runs from frozen sources
     (project.folder / "runs/walk/figures/fig.pdf").unlink()
     assert project.orch("plot", "walk").stdout.splitlines()[0].endswith("fig.pdf")
     assert (project.folder / "runs/walk/figures/fig.pdf").is_file()
     project.orch("report", "walk", "-o", "report.html")
     assert "data:image/png;base64," in (project.folder / "report.html").read_text()
     assert "Did you mean 'fig'" in project.orch("plot", "walk", "fgi", code=2).stderr
+    project.grid.write_text(GRID + "figures:\n  - {name: fig, script: range_sucess, x: rate}\n")
+    assert "Did you mean 'range_success'" in project.orch("plan", "walk.yaml", code=2).stderr
 
 
 def test_mistakes_in_a_grid_name_their_place(project: Project) -> None:
