@@ -59,6 +59,17 @@ ALIASES = {
 }
 """The original command line's ``--layer-type``, and our name for it. Both name the same run."""
 
+VARIANTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "IndependentNAC": ("nac", "nac", {"weights": "independent"}),
+    "IndependentNALU": ("nalu", "nac", {"weights": "independent"}),
+    "SoftmaxNAC": ("nac", "nac", {"weights": "softmax"}),
+    "SoftmaxNALU": ("nalu", "nac", {"weights": "softmax"}),
+    "LinearNAC": ("nac", "nac", {"weights": "linear"}),
+    "LinearNALU": ("nalu", "nac", {"weights": "linear"}),
+    "SillyReRegualizedLinearMNAC": ("nmu", "nmu", {"factor": "plain"}),
+}
+"""More of ``--layer-type``: our module, and the group of options and the option that make it that one."""
+
 
 def readable(name: Any) -> Any:
     """Return our name of a module that is given by its original one."""
@@ -88,8 +99,10 @@ IDENTITY = frozenset(
 class NACOptions(Group):
     """Options of NAC₊ and of its multiplicative forms, which work on logarithms."""
 
-    weights: Literal["plain", "golden-ratio"] = Field(
-        "plain", description="W = tanh(Ŵ) σ(M̂), with the base e or the golden ratio in place of it"
+    weights: Literal["plain", "golden-ratio", "independent", "softmax", "linear"] = Field(
+        "plain",
+        description="W = tanh(Ŵ) σ(M̂), with the base e, or the golden ratio in place of it; independent: as plain, with"
+        " gradients that leave out the other factor; softmax: the mean of 1, -1 and 0, weighted; linear: W itself",
     )
     log: Literal["plain", "safe", "max-safe"] = Field(
         "plain", description="exp(W log …) of |x| + 1e-7 (plain), |x - 1| + 1 (safe), or max(x - 1, 0) + 1 (max-safe)"

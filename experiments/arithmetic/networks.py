@@ -56,6 +56,15 @@ class Network(Module):
             for tag, error in layer.errors(within(f"{name}.", w)).items()
         }
 
+    def gates(self, w: Weights, x: Tensor) -> dict[str, Tensor]:
+        """Return the means of the layers' gates, under the original's tags."""
+        found: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            own = within(f"{name}.", w)
+            found |= {f"network/{name}/{tag}": value for tag, value in layer.gates(own, x).items()}
+            x = layer.forward(own, x, training=False)
+        return found
+
 
 def _take(layer: Module, x: Tensor, noise: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Split off a layer's share of the noise."""

@@ -15,15 +15,20 @@ import argparse
 import ast
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.arithmetic.layers import ALIASES, IDENTITY, SPARSE, ActivationName
+from experiments.arithmetic.layers import ALIASES, IDENTITY, OPTIONS, SPARSE, VARIANTS, ActivationName, LayerName
 from experiments.arithmetic.params import SingleLayer
 from experiments.arithmetic.two_layer import TwoLayer
+from orchestrator.errors import UserError, nearest
 from orchestrator.experiment import flatten, nest
 
 ACTIVATIONS = frozenset(ActivationName.__args__) | {"linear"}  # type: ignore[attr-defined]
+MODULES = ACTIVATIONS | set(LayerName.__args__)  # type: ignore[attr-defined]
+
+Named = tuple[str, Mapping[str, Mapping[str, str]]]
+"""Our name of a module, and the options that make it the original's, by group."""
 
 RANGES = (
     ([-20, -10], [-40, -20]),
@@ -94,10 +99,19 @@ def read(script: str, words: Sequence[str]) -> argparse.Namespace:
 
 
 def parameters(script: str, words: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters of the run that a command line starts, as a grid spells them."""
+    """Return the parameters of the run that a command line starts, as a grid spells them.
+
+    Raises
+    ------
+    UserError
+        If there is no such module, or if the line asks for what no grid can say.
+    """
     a = read(script, words)
-    chosen = _single_layer(a) if script == "single_layer" else _two_layer(a)
-    layers = {chosen.get(name) for name in ("layer", "first_layer", "second_layer")} - {None}
+    modules = _single_layer(a) if script == "single_layer" else _two_layer(a)
+    chosen: dict[str, Any] = {place: layer for place, (layer, _) in modules.items()}
+    layers = set(chosen.values())
+    if script != "single_layer":
+        chosen |= {"hidden_size": a.hidden_size, "simple": a.simple}
     size = int(a.subset_ratio * a.input_size)
     chosen |= {
         "operation": a.operation,
@@ -146,32 +160,61 @@ def parameters(script: str, words: Sequence[str]) -> dict[str, Any]:
         }
     _penalties(a, layers, chosen)
     _options(a, layers, chosen)
+    for group, option in _variant(list(modules.values())).items():
+        chosen[group] = chosen.get(group, {}) | option
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _single_layer(a: argparse.Namespace) -> dict[str, Any]:
-    layer = ALIASES.get(a.layer_type, a.layer_type)
-    return {"layer": "linear" if layer in ACTIVATIONS else layer}
+def _module(name: str) -> Named:
+    """Return our module of an original name."""
+    if name in VARIANTS:
+        layer, group, option = VARIANTS[name]
+        return layer, {group: option}
+    if (layer := ALIASES.get(name, name)) not in MODULES:
+        raise UserError(f"there is no module {name}.{nearest(name, [*ALIASES, *VARIANTS, *MODULES])}")
+    return layer, {}
 
 
-def _two_layer(a: argparse.Namespace) -> dict[str, Any]:
-    """Return the two modules: the second follows from ``--nac-mul``, and is never squashed."""
-    multiplied = {"nac": "nac-mul", "nac-sigma": "nac-sigma", "nac-nmu": "nac-nmu"}
-    layer = ALIASES.get(a.layer_type, a.layer_type)
-    second = layer
+def _unsquashed(module: Named) -> Named:
+    """Return the module that makes an output: none with an activation."""
+    return ("linear", {}) if module[0] in ACTIVATIONS else module
+
+
+def _single_layer(a: argparse.Namespace) -> dict[str, Named]:
+    if a.simple:
+        raise UserError("--simple is a task for two layers: read the line as one of simple_function_static")
+    return {"layer": _unsquashed(_module(a.layer_type))}
+
+
+def _two_layer(a: argparse.Namespace) -> dict[str, Named]:
+    """Return the two modules: the second follows from ``--nac-mul``; ``MNAC`` is the σ-NMU here (trap T18)."""
+
+    def named(name: str) -> Named:
+        return ("sigma-nmu", {}) if name == "MNAC" else _module(name)
+
     match a.nac_mul:
         case "mnac":
-            second = {"nac": "sigma-nmu", "nau": "nmu"}[layer]
+            second = named(a.layer_type[:-3] + "MNAC")
         case "npu" | "real-npu":
-            second = a.nac_mul
+            second = _module(a.nac_mul)
         case "normal" | "safe" | "max-safe":
-            second = multiplied[layer]
-    return {
-        "first_layer": ALIASES.get(a.first_layer, a.first_layer) or layer,
-        "second_layer": "linear" if second in ACTIVATIONS else second,
-        "hidden_size": a.hidden_size,
-        "simple": a.simple,
-    }
+            layer, option = _module(a.layer_type)
+            second = {"nac": "nac-mul", "nac-sigma": "nac-sigma", "nac-nmu": "nac-nmu"}.get(layer, ""), option
+            if not second[0]:
+                raise UserError(f"--nac-mul {a.nac_mul} makes a product of a NAC's sum, and {a.layer_type} is no NAC")
+        case _:
+            second = named(a.layer_type)
+    return {"first_layer": named(a.first_layer or a.layer_type), "second_layer": _unsquashed(second)}
+
+
+def _variant(modules: Sequence[Named]) -> dict[str, Mapping[str, str]]:
+    """Return the options that make the modules the original's: a grid has one of each for all layers."""
+    merged = {group: option for _, options in modules for group, option in options.items()}
+    for group, option in merged.items():
+        for layer, own in modules:
+            if layer in OPTIONS[group] and own.get(group) != option:
+                raise UserError(f"a grid has one group {group} for both layers, and these two differ in it")
+    return merged
 
 
 def _log(nac_mul: str) -> str:
@@ -306,12 +349,17 @@ def _distribution_name(words: Sequence[str]) -> str:
 
 def grid(script: str, words: Sequence[str]) -> str:
     """Return the grid of the one run that a command line starts; what equals our defaults is left out."""
+    from pydantic import ValidationError
     from ruamel.yaml import YAML
 
     experiment, params = (
         ("two_layer", TwoLayer) if script == "simple_function_static" else ("single_layer", SingleLayer)
     )
-    given = params.model_validate(parameters(script, words))
+    try:
+        given = params.model_validate(parameters(script, words))
+    except ValidationError as error:
+        faults = [": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"]])) for one in error.errors()]
+        raise UserError("; ".join(faults)) from None
     plain, default = flatten(given), flatten(params())
     changed = nest({path: value for path, value in plain.items() if path not in default or default[path] != value})
     text = io.StringIO()
@@ -326,7 +374,10 @@ def main(words: Sequence[str]) -> None:
     if not words or words[0] not in ("single_layer", "simple_function_static"):
         click.echo(__doc__)
         raise SystemExit(2)
-    click.echo(grid(words[0], words[1:]), nl=False)
+    try:
+        click.echo(grid(words[0], words[1:]), nl=False)
+    except UserError as error:
+        raise SystemExit(f"{words[0]}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def train(lanes: Lanes) -> None:
 
         metrics = {VALIDATION: error(*validation), TEST: error(*test)}
         resets = {"reinit/count": watch.resets(state.progress)} if watch and s.reinit else {}
-        return {**metrics, **network.errors(weights), **penalties.schedules(step), **resets}
+        gates = network.gates(weights, validation[0])
+        return {**metrics, **network.errors(weights), **gates, **penalties.schedules(step), **resets}
 
     def note(state: State, step: Tensor, logged: dict[str, Tensor]) -> State:
         assert watch is not None

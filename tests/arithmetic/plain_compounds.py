@@ -47,7 +47,7 @@ class Multiplicative(Module):
 
 
 def multiplicative(unit: type[Module]) -> type[Module]:
-    return type(f"Mul{unit.__name__}", (Multiplicative,), {"unit": unit})
+    return type(f"Mul{unit.__name__}", (Multiplicative,), {"unit": staticmethod(unit)})
 
 
 class NALU(Module):
@@ -133,7 +133,8 @@ class NALU(Module):
 
 
 def nalu(unit: type[Module], multiplier: type[Module]) -> type[Module]:
-    return type(f"NALU{unit.__name__}", (NALU,), {"unit": unit, "multiplier": multiplier})
+    members = {"unit": staticmethod(unit), "multiplier": multiplier}
+    return type(f"NALU{unit.__name__}", (NALU,), members)
 
 
 class INALU(Module):
@@ -240,11 +241,11 @@ def mul_mcfc(signs: str) -> type[Module]:
 
 MODULES: dict[str, type[Module]] = {
     "linear": plain.Linear,
-    "nac": plain.NAC,
-    "nac-mul": multiplicative(plain.NAC),
+    "nac": plain.nac,
+    "nac-mul": multiplicative(plain.nac),
     "nac-sigma": multiplicative(plain.SigmoidNAC),
     "nac-nmu": multiplicative(plain.LinearNAC),
-    "nalu": nalu(plain.NAC, plain.SigmoidNMU),
+    "nalu": nalu(plain.nac, plain.SigmoidNMU),
     "nalu-sigma": nalu(plain.SigmoidNAC, plain.SigmoidNMU),
     "nalu-nau": nalu(plain.NAU, plain.NMU),
     "inalu": INALU,

@@ -131,6 +131,57 @@ class NAC(Module):
         return [self.W]
 
 
+class _Independent(torch.autograd.Function):
+    """tanh(Ŵ) σ(M̂), whose gradients leave out the other factor."""
+
+    @staticmethod
+    def forward(ctx, w_hat, m_hat):
+        tanh, sigmoid = torch.tanh(w_hat), torch.sigmoid(m_hat)
+        ctx.save_for_backward(tanh, sigmoid)
+        return tanh * sigmoid
+
+    @staticmethod
+    def backward(ctx, grad):
+        tanh, sigmoid = ctx.saved_tensors
+        return grad * (1 - tanh**2), grad * sigmoid * (1 - sigmoid)
+
+
+class IndependentNAC(NAC):
+    @property
+    def W(self) -> Tensor:
+        return _Independent.apply(self.W_hat, self.M_hat)
+
+
+class SoftmaxNAC(NAC):
+    def build(self) -> None:
+        self.W_hat = self.shape(self.outputs, self.inputs, 2)
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.W_hat, gain=math.sqrt(0.5))
+
+    @property
+    def W(self) -> Tensor:
+        logits = torch.cat([self.W_hat, torch.zeros_like(self.W_hat[..., :1])], -1)
+        return torch.softmax(logits, -1) @ logits.new_tensor([1, -1, 0])
+
+
+class FreeNAC(NAC):
+    def build(self) -> None:
+        self.free = self.shape(self.outputs, self.inputs)
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.free)
+
+    @property
+    def W(self) -> Tensor:
+        return self.free
+
+
+def nac(p, inputs: int, outputs: int) -> Module:
+    forms = {"independent": IndependentNAC, "softmax": SoftmaxNAC, "linear": FreeNAC}
+    return forms.get(p.nac.weights, NAC)(p, inputs, outputs)
+
+
 class SigmoidNAC(Module):
     def build(self) -> None:
         self.W_hat = self.shape(self.outputs, self.inputs)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.arithmetic import modules
+from experiments.arithmetic import modules, networks
 from experiments.arithmetic.modules.nac import nac_bound
 from experiments.arithmetic.params import SingleLayer
-from experiments.arithmetic.parts import pack, unpack
+from experiments.arithmetic.parts import pack, unpack, within
+from experiments.arithmetic.two_layer import TwoLayer
 from orchestrator.lanes.optim import Moments, adam, clip_norm, clip_value, momentum
 from tests.arithmetic.cases import CASES, POSITIVE
 from tests.arithmetic.plain_compounds import MODULES, ordered
@@ -133,6 +134,27 @@ def test_clamping_and_sparsity_errors(stack):
         torch.testing.assert_close(clamped[:, lane], flat(plain, lambda p: p.detach()))
         found = [float(error[lane]) for error in named.values()]
         assert found == pytest.approx([sparsity_error(w.detach()) for w in plain.sparse()] or found)
+
+
+@pytest.mark.parametrize("name", ["nalu", "nalu two gates", "g-nalu", "nalu gumbel"])
+def test_means_of_gates(name):
+    stack = Stack(CASES[name], 5, 2)
+    ((tag, found),) = stack.module.gates(stack.weights(stack.w), stack.x).items()
+    assert tag == "nalu/gate/mean"
+    for lane, plain in enumerate(stack.plain):
+        same(found[lane], plain.gates(stack.x[..., lane].T, None)[0].mean().detach())
+
+
+def test_the_gate_of_a_second_layer_sees_what_the_first_makes():
+    network = networks.build(
+        TwoLayer(first_layer="nac", second_layer="nalu", input_size=5, subset_size=2, subset_overlap=0)
+    )
+    w = {part.name: torch.rand(*part.shape, 3) for part in network.parts}
+    ((tag, found),) = network.gates(w, x := torch.rand(5, ROWS, 3)).items()
+    first, second = network.layers.values()
+    hidden = first.forward(within("layer_1.", w), x, training=False)
+    assert tag == "network/layer_2/nalu/gate/mean"
+    torch.testing.assert_close(found, second.gates(within("layer_2.", w), hidden)["nalu/gate/mean"])
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])

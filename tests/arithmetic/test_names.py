@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.arithmetic import original
-from experiments.arithmetic.layers import ALIASES
+from experiments.arithmetic.layers import ALIASES, VARIANTS
 from experiments.arithmetic.params import SingleLayer
 from experiments.arithmetic.sequences.sequence_params import readable_cell
 from experiments.arithmetic.two_layer import TwoLayer
@@ -20,6 +20,16 @@ MODULES, OPTIONS = (part.splitlines() for part in PAGE.partition("## Options")[:
 def test_every_original_name_of_a_module_is_in_the_table(name):
     rows = [line.split("|") for line in MODULES if line.startswith("| ")]
     assert any(f"`{name}`" in row[3] and f"`{ALIASES[name]}`" in row[2] for row in rows)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_in_the_table(name):
+    layer, group, option = VARIANTS[name]
+    rows = [line.split("|") for line in MODULES if line.startswith("| ")]
+    (row,) = (row for row in rows if f"`{name}`" in row[3])
+    assert f"`{layer}`" in row[2]
+    assert f"`{group}: {{" in row[2]
+    assert next(iter(option.values())) in row[2]
 
 
 def test_every_cells_name_is_there():
@@ -43,5 +53,7 @@ def test_every_parameter_is_in_the_table():
         name for line in OPTIONS if line.startswith("| `") for name in re.findall(r"`([\w.]+)`", line.split("|")[1])
     }
     # What the original has no option for: the streams, the size of the evaluation sets, forms that no figure uses.
-    assert leaves - named - set(plain) == {"stream", "evaluation_size", "nmu.factor", "nmu.normalised"}
+    assert leaves - named - set(plain) == {
+        "stream", "evaluation_size", "stop_when", "nmu.factor", "nmu.normalised"
+    }  # fmt: skip
     assert named - leaves <= {"distribution", *plain}

@@ -1,15 +1,18 @@
 """The papers' command lines: what they mean in our parameters, and that the grids are what their job scripts run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.arithmetic.layers import VARIANTS
 from experiments.arithmetic.original import RANGES, array_task, grid, parameters, run_name
 from experiments.arithmetic.params import SingleLayer
 from experiments.arithmetic.two_layer import TwoLayer
-from orchestrator.experiment import flatten
+from orchestrator.errors import UserError
+from orchestrator.experiment import absent_values, flatten
 from orchestrator.grid import expand, load
 from orchestrator.identity import run_id
 
@@ -77,7 +80,9 @@ def runs(name):
 
 def identity(words, experiment="single_layer", script="single_layer", params=SingleLayer, version=3):
     given = params.model_validate(parameters(script, words))
-    return run_id(f"arithmetic.{experiment}", version, flatten(given)), given
+    later = absent_values(params)
+    leaves = {path: value for path, value in flatten(given).items() if path not in later or value != later[path]}
+    return run_id(f"arithmetic.{experiment}", version, leaves), given
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +159,45 @@ def test_the_tasks_of_a_job_array():
         ("--layer-type ReLU6", ("relu6", "linear")),
         ("--layer-type linear", ("linear", "linear")),
         ("--layer-type ReRegualizedLinearNALU --nalu-two-nac --nalu-mul mnac", ("nalu-nau", "nalu-nau")),
+        ("--layer-type NAC --first-layer MNAC", ("sigma-nmu", "nac")),
     ],
 )
 def test_the_second_layer_of_two(line, layers):
     _, given = identity([*line.split(), "--operation", "mul"], "two_layer", "simple_function_static", TwoLayer, 2)
     assert given.layers == layers
     assert (given.input_size, given.subset_size, given.subset_overlap) == (100, 25, 12)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS.items())
+def test_variants_of_a_module_are_its_options(name, variant):
+    layer, group, option = variant
+    _, given = identity(["--layer-type", name])
+    assert (given.layer, getattr(given, group).model_dump() | option) == (layer, getattr(given, group).model_dump())
+    line = f"--layer-type {name.replace('MNAC', 'NAC')} --first-layer ReRegualizedLinearNAC --operation mul"
+    if name.endswith("NALU"):
+        expected = ("nau", "nalu")
+    else:
+        line += " --nac-mul mnac" if layer == "nmu" else " --nac-mul normal"
+        expected = ("nau", "nmu" if layer == "nmu" else "nac-mul")
+    _, given = identity(line.split(), "two_layer", "simple_function_static", TwoLayer, 2)
+    assert given.layers == expected
+    assert flatten(given)[f"{group}.{next(iter(option))}"] in option.values()
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "said"),
+    [
+        ("single_layer", "--layer-type NALUU", "there is no module NALUU. Did you mean 'NALU'"),
+        ("single_layer", "--layer-type NAC --simple", "--simple is a task for two layers"),
+        ("single_layer", "--layer-type NRU --regualizer-scaling-start 9 --regualizer-scaling-end 8", "start is 9"),
+        ("simple_function_static", "--layer-type NALU --nac-mul normal", "NALU is no NAC"),
+        ("simple_function_static", "--layer-type RealNPU --nac-mul mnac", "there is no module RealMNAC"),
+        ("simple_function_static", "--layer-type SoftmaxNAC --first-layer NAC", "a grid has one group nac"),
+    ],
+)
+def test_what_no_grid_can_say_is_said(script, line, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        grid(script, line.split())
 
 
 def test_other_options_have_their_place():

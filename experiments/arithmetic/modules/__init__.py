@@ -8,7 +8,7 @@ from experiments.arithmetic.modules.base import Module, Penalty, Size
 from experiments.arithmetic.modules.inalu import INALU
 from experiments.arithmetic.modules.linear import ACTIVATIONS, Linear
 from experiments.arithmetic.modules.mcfc import MCFC, MulMCFC
-from experiments.arithmetic.modules.nac import NAC, LinearNAC, Multiplicative, SigmoidNAC
+from experiments.arithmetic.modules.nac import LinearNAC, Multiplicative, SigmoidNAC, additive
 from experiments.arithmetic.modules.nalu import NALU
 from experiments.arithmetic.modules.nau import NAU
 from experiments.arithmetic.modules.nmru import NMRU
@@ -32,11 +32,11 @@ def _nalu(unit: Unit, multiplier: Unit) -> Unit:
 
 
 MODULES: dict[str, Unit] = {
-    "nac": NAC,
-    "nac-mul": lambda size: Multiplicative(size, NAC(size)),
+    "nac": additive,
+    "nac-mul": lambda size: Multiplicative(size, additive(size)),
     "nac-sigma": lambda size: Multiplicative(size, SigmoidNAC(size)),
     "nac-nmu": lambda size: Multiplicative(size, LinearNAC(size)),
-    "nalu": _nalu(NAC, SigmoidNMU),
+    "nalu": _nalu(additive, SigmoidNMU),
     "nalu-sigma": _nalu(SigmoidNAC, SigmoidNMU),
     "nalu-nau": _nalu(NAU, NMU),
     "inalu": INALU,

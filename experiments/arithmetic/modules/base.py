@@ -84,6 +84,10 @@ class Module:
         """Return the sparsity error of each weight tensor, max over its elements of min(|W|, |1-|W||), by tag."""
         return {}
 
+    def gates(self, w: Weights, x: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return the mean, over rows and outputs, of each gate that depends on the inputs, (L,), by tag."""
+        return {}
+
 
 # --- sums and products ------------------------------------------------------------------------------------------------
 

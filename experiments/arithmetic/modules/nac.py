@@ -1,7 +1,8 @@
 """NAC₊ and its multiplicative forms NAC•, NAC•,σ and NAC•,NMU.
 
 A. Trask et al., *Neural Arithmetic Logic Units* (arXiv 1808.00508); the last two: *Neural Arithmetic Units* (arXiv
-2001.05016). The multiplicative forms are linear in the logarithms of the inputs: y = exp(W log(|x| + 1e-7)).
+2001.05016). The multiplicative forms are linear in the logarithms of the inputs: y = exp(W log(|x| + 1e-7)). What W is
+made of, ``nac.weights`` says (:data:`FORMS`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from experiments.arithmetic.modules.base import (
     weighted,
 )
 from experiments.arithmetic.modules.bounds import ZeroOne
-from experiments.arithmetic.parts import Normal, Part, Weights, symmetric
+from experiments.arithmetic.parts import Normal, Part, Weights, glorot, symmetric
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 """φ, the base that G-NALU has in place of e."""
@@ -70,6 +71,55 @@ class NAC(Module):
     def errors(self, w: Weights) -> dict[str, Tensor]:
         """Return the sparsity error of W."""
         return {"nac/W": sparsity_error(self.weights(w))}
+
+
+class IndependentNAC(NAC):
+    """A NAC whose Ŵ and M̂ get their gradients as if the other one's factor were 1: ∂W/∂Ŵ = tanh'(Ŵ), ∂W/∂M̂ = σ'(M̂)."""
+
+    def weights(self, w: Weights) -> Tensor:
+        """Return W, (O, I, L); what is added to the product is 0, and has the gradient."""
+        tanh, sigmoid = torch.tanh(w["W_hat"]), torch.sigmoid(w["M_hat"])
+        return (tanh * sigmoid).detach() + (tanh - tanh.detach()) + (sigmoid - sigmoid.detach())
+
+
+class SoftmaxNAC(NAC):
+    """y = W x with the mean of 1, -1 and 0 as W, weighted by the softmax of two parameters and 0."""
+
+    def __init__(self, size: Size) -> None:
+        bound = glorot(2 * size.inputs, 2 * size.outputs, gain=math.sqrt(0.5))
+        self.parts = (Part("W_hat", (size.outputs, size.inputs, 2), bound),)
+
+    def weights(self, w: Weights) -> Tensor:
+        """Return W, (O, I, L)."""
+        logits = w["W_hat"]
+        plus, minus, _ = torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :, :1])], 2), 2).unbind(2)
+        return plus - minus
+
+
+class FreeNAC(NAC):
+    """y = W x with nothing that bounds W: a linear layer without a bias."""
+
+    def __init__(self, size: Size) -> None:
+        self.parts = (Part("W", (size.outputs, size.inputs), glorot(size.inputs, size.outputs)),)
+
+    def weights(self, w: Weights) -> Tensor:
+        """Return W, (O, I, L)."""
+        return w["W"]
+
+
+FORMS: dict[str, Callable[[Size], Module]] = {
+    "plain": NAC,
+    "golden-ratio": NAC,
+    "independent": IndependentNAC,
+    "softmax": SoftmaxNAC,
+    "linear": FreeNAC,
+}
+"""NAC₊ by ``nac.weights``; all but the first two are in the code of arXiv 2001.05016 and in none of its figures."""
+
+
+def additive(size: Size) -> Module:
+    """Return NAC₊ with the weights that the options ask for."""
+    return FORMS[size.options.nac.weights](size)
 
 
 class SigmoidNAC(Module):

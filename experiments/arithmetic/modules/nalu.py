@@ -78,6 +78,10 @@ class NALU(Module):
                 found[f"nalu/{name}/{tag.rpartition('/')[2]}"] = error
         return found
 
+    def gates(self, w: Weights, x: Tensor) -> dict[str, Tensor]:
+        """Return the mean of the gate g: 1 where sums are all that counts, 0 where products are."""
+        return {"nalu/gate/mean": self._gates(w, x, None)[0].mean((0, 1), dtype=torch.float64)}
+
     def _units(self) -> list[tuple[str, Module]]:
         units = [("nac_add.", self.additive)]
         return units if self.multiplicative is None else [*units, ("nac_mul.", self.multiplicative)]
