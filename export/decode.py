@@ -80,7 +80,7 @@ class Decoder:
             return self.decode(buffer, found, files), found.ends
         self._kernel.know(self.tags)
         known = len(self.known.codes)
-        passed = self._kernel.decode(buffer, [(piece.begin, piece.end) for piece in pieces])
+        passed = self._kernel.decode(buffer, pieces)
         for tag in self._kernel.new_tags(known):
             self.known.code(tag)
         found = remaining(buffer, pieces, passed)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 
 struct state {
     /* rows */
@@ -213,9 +213,15 @@ static int event(struct state *s, const uint8_t *begin, int64_t size, int64_t or
     return 1;
 }
 
+/* What a pass over a piece found: where its first record is that is not whole, and how many rows, whole records and
+ * payloads left to Python there are. */
+struct found {
+    int64_t stop, rows, records, lefts;
+};
+
 /* Decode the records from `at` on; returns where the first one is that is not whole, or `end`. Records whose events
  * were left to Python are not counted in *records. */
-int64_t orch_decode(struct state *s, const uint8_t *buffer, int64_t at, int64_t end, int64_t *records) {
+static int64_t decode(struct state *s, const uint8_t *buffer, int64_t at, int64_t end, int64_t *records) {
     int32_t last = -1;
     while (end - at >= 16) {
         const uint8_t *head = buffer + at;
@@ -233,4 +239,15 @@ int64_t orch_decode(struct state *s, const uint8_t *buffer, int64_t at, int64_t 
         at += (int64_t)size + 16;
     }
     return at;
+}
+
+/* Decode the pieces of a buffer: pairs of where each begins and ends. */
+void orch_decode(struct state *s, const uint8_t *buffer, const int64_t *pieces, int64_t count, struct found *found) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t rows = s->rows, lefts = s->lefts;
+        found[i].records = 0;
+        found[i].stop = decode(s, buffer, pieces[2 * i], pieces[2 * i + 1], &found[i].records);
+        found[i].rows = s->rows - rows;
+        found[i].lefts = s->lefts - lefts;
+    }
 }

@@ -26,7 +26,7 @@ MODULE = "export._kernel"
 VARIABLE = "ORCH_KERNEL"
 """Environment variable: 0 for none, ``plain`` for the checksum that every processor has."""
 
-VERSION = 2
+VERSION = 3
 """Of the interface; what was built from another one is not used."""
 
 TAGS = 1 << 16
@@ -58,27 +58,28 @@ class Passed(NamedTuple):
     ----------
     columns
         tag, step, wall, value and origin (offset of the payload) of each row.
-    rows, records
-        For each piece, how many.
+    rows, records, lefts
+        int64 (pieces,): how many rows, whole records, and payloads that are left to Python.
     left, left_size
-        For each piece, the payloads that are left to Python.
+        int64: those payloads, piece after piece.
     stops
         For each piece, where the first record is that is not whole, or its end.
     """
 
     columns: dict[str, npt.NDArray[Any]]
-    rows: list[int]
-    records: list[int]
-    left: list[Int64]
-    left_size: list[Int64]
+    rows: Int64
+    records: Int64
+    lefts: Int64
+    left: Int64
+    left_size: Int64
     stops: list[int]
 
     def decoded(self) -> Decoded:
         """Return the rows."""
         columns = self.columns
         tag, step, wall, value = (columns[name] for name in ("tag", "step", "wall", "value"))
-        first = np.append(0, np.cumsum(np.array(self.rows, np.int64)))
-        return Decoded(tag, step, wall, value, True, first, np.array(self.records, np.int64), [], [], columns["origin"])
+        first = np.append(0, np.cumsum(self.rows))
+        return Decoded(tag, step, wall, value, True, first, self.records, [], [], columns["origin"])
 
 
 class Kernel:
@@ -127,30 +128,19 @@ class Kernel:
         pool = self._arrays["pool"]
         return [pool[low:high].tobytes().decode() for low, high in pairwise(edges)]
 
-    def decode(self, buffer: Bytes, pieces: list[tuple[int, int]]) -> Passed:
-        """Decode the pieces (begin, end) of a buffer."""
+    def decode(self, buffer: Bytes, pieces: Sequence[Piece]) -> Passed:
+        """Decode the pieces of a buffer."""
         state = self._state
         self._make_room(len(buffer))
         state.rows = state.lefts = 0
-        count = ctypes.c_int64()
-        passed = Passed({}, [], [], [], [], [])
-        for begin, end in pieces:
-            rows, lefts = state.rows, state.lefts
-            count.value = 0
-            stop = self._library.orch_decode(
-                ctypes.byref(state),
-                ctypes.c_void_p(buffer.ctypes.data),
-                ctypes.c_int64(begin),
-                ctypes.c_int64(end),
-                ctypes.byref(count),
-            )
-            passed.stops.append(stop)
-            passed.rows.append(state.rows - rows)
-            passed.records.append(count.value)
-            passed.left.append(self._arrays["left"][lefts : state.lefts].copy())
-            passed.left_size.append(self._arrays["left_size"][lefts : state.lefts].copy())
-        passed.columns.update({name: self._arrays[name][: state.rows].copy() for name in _POINTERS})
-        return passed
+        edges = np.array([(piece.begin, piece.end) for piece in pieces], np.int64)
+        found = np.zeros((len(pieces), 4), np.int64)  # struct found
+        data, places, answers = (ctypes.c_void_p(array.ctypes.data) for array in (buffer, edges, found))
+        self._library.orch_decode(ctypes.byref(state), data, places, ctypes.c_int64(len(pieces)), answers)
+        stop, rows, records, lefts = found.T
+        left, left_size = (self._arrays[name][: state.lefts].copy() for name in ("left", "left_size"))
+        columns = {name: self._arrays[name][: state.rows].copy() for name in _POINTERS}
+        return Passed(columns, rows, records, lefts, left, left_size, stop.tolist())
 
 
 @cache
@@ -160,7 +150,7 @@ def _library(how: str) -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(found.origin)
-        library.orch_decode.restype = ctypes.c_int64
+        library.orch_decode.restype = None
         library.orch_crc.restype = ctypes.c_uint32
         return library if library.orch_begin(int(how == "plain")) == VERSION else None
     except (OSError, AttributeError):
@@ -176,14 +166,16 @@ def kernel() -> Kernel | None:
 def remaining(buffer: Bytes, pieces: Sequence[Piece], passed: Passed) -> Frames:
     """Return the records that the kernel left, and those after the place where it stopped."""
     rests = [Piece(stop, piece.end, piece.final) for stop, piece in zip(passed.stops, pieces, strict=True)]
-    if all(rest.begin == rest.end for rest in rests) and not any(len(left) for left in passed.left):
-        return Frames(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(len(pieces) + 1, np.int64), passed.stops)
+    first = np.append(0, np.cumsum(passed.lefts))
+    if all(rest.begin == rest.end for rest in rests):
+        return Frames(passed.left, passed.left_size, first, passed.stops)
     starts: list[Int64] = []
     lengths: list[Int64] = []
     ends, damage = list(passed.stops), []
     for number, rest in enumerate(rests):
-        starts.append(passed.left[number])
-        lengths.append(passed.left_size[number])
+        low, high = first[number : number + 2].tolist()
+        starts.append(passed.left[low:high])
+        lengths.append(passed.left_size[low:high])
         if rest.begin < rest.end:
             found = frames(buffer, [rest])
             starts[-1] = np.append(starts[-1], found.starts)
