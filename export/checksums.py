@@ -24,6 +24,12 @@ def crc(data: bytes) -> int:
     return value
 
 
+def extended(value: int, data: bytes) -> int:
+    """Return the CRC32C of what has the CRC32C ``value``, with ``data`` after it."""
+    longer: int = google_crc32c.extend(value, data)
+    return longer
+
+
 def masked_crc(data: bytes) -> int:
     """Return the masked CRC32C that TFRecord stores for ``data``."""
     value = crc(data)

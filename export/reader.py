@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.checksums import crc
+from export.checksums import crc, extended
 from export.decode import Decoder
 from export.decoded import Decoded, Float64, Int32, Int64
 from export.tfrecord import PADDING, Damage, Piece
@@ -30,8 +30,9 @@ KEPT = 64 << 20
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-CHECK = 16
-"""So many bytes before the place where a reading ended tell whether the file still begins with the same."""
+CHECK, MOST_CHECK = 1 << 10, 1 << 16
+"""At least so many bytes, and about as many at most, before the place where a reading ended tell whether the file is
+still the same; fewer, where it has no more."""
 
 
 @dataclass
@@ -97,8 +98,8 @@ class Report:
         Bytes after which a later reading goes on.
     tail
         Bytes of an unfinished record at the end: the writer lives, or was killed.
-    check
-        Checksum of the last bytes before ``end``.
+    check, checked
+        Checksum of the last bytes before ``end``, and how many these are.
     marks
         (row, step): before that scalar stands a ``SessionLog START`` of that step.
     unread
@@ -113,6 +114,7 @@ class Report:
     end: int = 0
     tail: int = 0
     check: int = 0
+    checked: int = 0
     marks: list[tuple[int, int]] = field(default_factory=list)
     unread: bool = False
 
@@ -231,8 +233,10 @@ class Reader:
             report.records += records[index]
             report.scalars += first[index + 1] - first[index]
             report.end = end + shifts[index]
-            if end > piece.begin:
-                report.check = crc(room[max(piece.begin, end - CHECK) : end].tobytes())
+            if end - piece.begin >= CHECK or report.checked > MOST_CHECK:
+                report.check = report.checked = 0
+            last = room[max(piece.begin, end - CHECK) : end].tobytes()
+            report.check, report.checked = extended(report.check, last), report.checked + len(last)
             report.tail = piece.end - end if piece.final else 0
         return Batch(rows, files)
 
@@ -292,13 +296,11 @@ def read_events(path: Path | str, decoder: Decoder | None = None, size: int = BA
     return EventFile(Columns.join(decoder.tags, parts), marks[:, 0], marks[:, 1], report)
 
 
-def same_beginning(path: str, end: int, check: int) -> bool:
-    """Say whether a file still has the same last bytes before ``end``."""
-    if not end:
-        return True
+def goes_on(report: Report) -> bool:
+    """Say whether a file still has the same last bytes before the place where its reading ended."""
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, end - CHECK))
-            return crc(file.read(min(CHECK, end))) == check
+        with open(report.path, "rb") as file:
+            file.seek(report.end - report.checked)
+            return crc(file.read(report.checked)) == report.check
     except OSError:
         return False

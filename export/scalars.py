@@ -20,7 +20,7 @@ from export.attempts import Bool, Files, Int64, counting
 from export.corpus import Corpus
 from export.decode import Decoder
 from export.decoded import Float64, Int32
-from export.reader import Batch, Reader, Report, same_beginning
+from export.reader import Batch, Reader, Report, goes_on
 from export.store import Entry, Extent, Index, Store
 
 CHUNK = 1 << 17
@@ -320,7 +320,7 @@ def _changed(files: Sequence[str], index: Index) -> tuple[dict[str, Entry], list
             and inode == old.inode
             and size > old.report.size
             and not old.report.damage
-            and same_beginning(path, old.report.end, old.report.check)
+            and goes_on(old.report)
         )
         entry = old if grown and old is not None else Entry(Report(path))
         entry.mtime, entry.inode = mtime, inode

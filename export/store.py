@@ -135,7 +135,8 @@ class Index:
 def _pack(entry: Entry) -> list[Any]:
     report = entry.report
     return [
-        [report.size, report.records, report.scalars, report.end, report.tail, report.check, entry.mtime, entry.inode],
+        [report.size, report.records, report.scalars, report.end, report.tail, report.check, report.checked],
+        [entry.mtime, entry.inode],
         entry.extents,
         entry.tags,
         entry.single,
@@ -146,10 +147,8 @@ def _pack(entry: Entry) -> list[Any]:
 
 
 def _unpack(path: str, data: list[Any]) -> Entry:
-    (size, records, scalars, end, tail, check, mtime, inode), extents, tags, single, marks, damage, plugins = data
-    report = Report(
-        path, size, records, scalars, [Damage(*one) for one in damage], end, tail, check, [(r, s) for r, s in marks]
-    )
+    (size, records, scalars, *ends), (mtime, inode), extents, tags, single, marks, damage, plugins = data
+    report = Report(path, size, records, scalars, [Damage(*one) for one in damage], *ends, [(r, s) for r, s in marks])
     return Entry(report, mtime, inode, [Extent(*one) for one in extents], tags, single, plugins)
 
 
