@@ -63,6 +63,9 @@ _LEGACY: dict[str, Any] = {
     "save_period": 0,
 }
 
+VERSION = 2
+"""1 summed the gradient of the delta loss in another order, which shows in last bits of nets without recall."""
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "dt_prefix_sums": {"clip": 1.0},
     "dt_mazes": _MAZES | {"test_data": 33, "train_batch_size": 50, "test_batch_size": 25},
@@ -106,7 +109,13 @@ def experiment(name: str) -> Experiment:
         fields[field] = (info.annotation, info)
     title = "".join(word.capitalize() for word in name.split("_"))
     params = create_model(title, __base__=Thinking, __module__=__name__, __doc__=Thinking.__doc__, **fields)
-    return Experiment(f"thinking.{name}", params=params, train="experiments.thinking.train:train", form="run")
+    return Experiment(
+        f"thinking.{name}",
+        params=params,
+        train="experiments.thinking.train:train",
+        version=VERSION,
+        form="run",
+    )
 
 
 DT_PREFIX_SUMS = experiment("dt_prefix_sums")

@@ -117,22 +117,35 @@ def deltarand(net: Net, batch: Batch, p: Thinking, rng: np.random.Generator) -> 
 
 
 def _delta(net: Net, batch: Batch, T: int, m: int) -> Objective:
-    losses, (thought, scores, recalled) = _every(net, batch, m)
-    seen = [*losses.detach()]
+    """Return the delta loss of the first m iterations.
+
+    Few of the cross-entropies have a gradient: the m-th, the largest, and the first unless it is the largest alone,
+    when it is added and taken away. Only these are read with a graph; gradients are the same to the last bit.
+    """
+    recalled, thought = net.recalled(batch.x), net.project(batch.x)
+    thoughts = []
+    for index in range(m):
+        thought = net.iterate(thought, recalled, index)
+        thoughts.append(thought)
     with torch.no_grad():
-        for index in range(m, T):
-            thought = net.iterate(thought, recalled, index)
+        seen = []
+        for index in range(T):
+            thought = thoughts[index] if index < m else net.iterate(thought, recalled, index)
             scores = net.readout(thought)
             seen.append(entropy(scores, batch))
-    change, greatest = losses[m - 1] - losses[0], losses.amax()
+        early = torch.stack(seen[:m])
+        greatest = (early == early.max()).nonzero().flatten().tolist()
+    felt = {m - 1} if greatest == [0] else {0, m - 1, *greatest}
+    losses = torch.stack([entropy(net.readout(thoughts[i]), batch) if i in felt else seen[i] for i in range(m)])
+    change, largest = losses[m - 1] - losses[0], losses.amax()
     parts = {
-        "batch_loss_max": greatest.detach(),
+        "batch_loss_max": largest.detach(),
         "batch_loss_delta": change.detach(),
         "batch_loss_first": seen[0],
         "batch_loss_last": seen[-1],
         "batch_loss_max_index": torch.stack(seen).argmax(),
     }
-    return Objective(change + greatest, scores.detach(), seen[-1], parts)
+    return Objective(change + largest, scores, seen[-1], parts)
 
 
 def every_iter(net: Net, batch: Batch, p: Thinking, _rng: np.random.Generator) -> Objective:

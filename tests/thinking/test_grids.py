@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # Points and runs of every grid.
 GRIDS = {
-    "smoke": (42, 42), "quick": (6, 6), "think_longer": (6, 6), "legacy": (6, 6),
+    "smoke": (42, 42), "quick": (6, 6), "think_longer": (6, 6), "legacy": (6, 6), "no_overthinking": (6, 6),
     "dt/prefix_sums": (7, 7), "dt/mazes": (14, 14), "dt/chess": (8, 8),
     "delta/train_chess": (1, 1), "delta/train_mazes": (1, 1), "delta/train_prefix_sums": (1, 1),
     "delta/test_chess": (1, 1), "delta/test_mazes": (1, 1), "delta/test_prefix_sums": (1, 1),
@@ -141,7 +141,7 @@ def test_the_chess_of_e2h():
     assert {run["chess_orientation"] for run in tests} == {"literal"}
 
 
-@pytest.mark.parametrize("name", ["smoke", "quick", "think_longer", "legacy"])
+@pytest.mark.parametrize("name", [name for name in GRIDS if "/" not in name])
 def test_the_ladder_has_three_seeds_at_least_and_needs_no_gpu(name):
     assert len({run["seed"] for run in runs(name)}) >= 3
     path = ROOT / "jobs" / "thinking" / f"{name}.yaml"
@@ -156,6 +156,13 @@ def test_the_smoke_grid_has_every_mode():
     found = runs("smoke")
     assert {run["test_mode"] for run in found} == set(get_args(TestMode))
     assert {run["train_mode"] for run in found} == set(get_args(TrainMode))
+
+
+@pytest.mark.parametrize("name", ["think_longer", "no_overthinking"])
+def test_nets_see_all_of_an_easy_string_at_t_and_of_a_hard_one_at_last(name):
+    for run in runs(name):
+        assert run["train_data"] - 1 <= 5 * run["max_iters"] + 4
+        assert run["test_data"] - 1 <= 5 * run["test_iterations_high"] + 4
 
 
 def test_thinking_longer_starts_below_the_reach_that_the_test_needs():

@@ -134,6 +134,19 @@ def test_delta_is_the_last_loss_where_the_first_iteration_is_worst():
         torch.testing.assert_close(one, other)
 
 
+def test_iterations_that_are_equally_bad_share_the_gradient_of_the_largest():
+    net, batch = net_and_batch()
+    net.recur_recall.weight.data[:, :8] = 0  # thoughts are of the input alone, and the same every time
+    net.recur[0].conv_a.weight.data.zero_()
+    net.recur[1].conv_a.weight.data.zero_()
+    p = Thinking(width=8, max_iters=T, train_mode="delta")
+    each = torch.stack([entropy(readout, batch) for readout in readouts(net, batch)])
+    assert len(each.unique()) == 1
+    found, expected = losses.delta(net, batch, p, Drawn()).loss, each[-1] - each[0] + each.amax()
+    for one, other in zip(gradients(net, found), gradients(net, expected), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_deltarand_draws_from_the_second_iteration_on():
     net, batch = net_and_batch()
     p = Thinking(width=8, max_iters=T, train_mode="deltarand")
