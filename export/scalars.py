@@ -125,7 +125,7 @@ class Gathered:
             marks=[(place, *mark) for place, entry in enumerate(entries) for mark in entry.report.marks],
         )
         current, vouched = counting(described, found.step)
-        of_row = point.repeat(rows[files])
+        of_row = _repeated(point, rows[files])
         chunk = Chunk(
             low,
             high,
@@ -134,13 +134,23 @@ class Gathered:
             found.step,
             found.wall,
             found.value,
-            self.corpus.ordinals[files].repeat(rows[files]),
+            _repeated(self.corpus.ordinals[files], rows[files]),
         )
         chunk.superseded = np.bincount(of_row[~current] - low, minlength=high - low)
         chunk.uncovered = np.bincount(of_row[current & ~vouched] - low, minlength=high - low)
         del found, of_row  # sorting lets go of each column when it has the next
         chunk.sort(current & vouched, len(self.tags))
         return chunk
+
+
+def _repeated(values: Int64, counts: Int64) -> Int64:
+    """Return each value so many times. Of a large run all rows have one point, most often one attempt: it is held once.
+
+    Its stride is zero then, and only then.
+    """
+    if len(values) and (values == values[0]).all():
+        return np.broadcast_to(values[:1], (int(counts.sum()),))
+    return values.repeat(counts)
 
 
 COLUMNS = ("point", "tag", "step", "wall", "value", "attempt")
@@ -199,9 +209,7 @@ class Chunk:
         """Leave some of the rows, column by column: never are all columns held twice."""
         for name in COLUMNS:
             column = getattr(self, name)
-            # Of a large run all rows have one point, and of most runs one attempt: there is nothing to look up.
-            same = name in ("point", "attempt") and len(column) and column[0] == column[-1] and np.ptp(column) == 0
-            setattr(self, name, column[: len(rows)] if same else column[rows])
+            setattr(self, name, column[rows] if column.strides[0] else column[: len(rows)])
 
     def _starts(self) -> Bool:
         """Say of each row whether a series begins with it."""

@@ -147,8 +147,10 @@ def _pack(entry: Entry) -> list[Any]:
 
 
 def _unpack(path: str, data: list[Any]) -> Entry:
-    (size, records, scalars, *ends), (mtime, inode), extents, tags, single, marks, damage, plugins = data
-    report = Report(path, size, records, scalars, [Damage(*one) for one in damage], *ends, [(r, s) for r, s in marks])
+    (size, records, scalars, end, tail, check, checked), (mtime, inode), *rest = data
+    extents, tags, single, marks, damage, plugins = rest
+    stretches = [Damage(*one) for one in damage]
+    report = Report(path, size, records, scalars, stretches, end, tail, check, checked, [(r, s) for r, s in marks])
     return Entry(report, mtime, inode, [Extent(*one) for one in extents], tags, single, plugins)
 
 
