@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from orchestrator.study.study import Study
 
 
+SOME = 5
+"""So many runs are named where one is wanted."""
+
+
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[STUDY] RUN")
+@click.argument("words", nargs=-1, required=True, metavar="[STUDY] RUN", shell_complete=common.complete_study)
 @common.json_option
 @common.root_option
 def command(words: tuple[str, ...], as_json: bool, root: str | None) -> None:
@@ -49,8 +53,8 @@ def find(words: tuple[str, ...], root: str | None) -> tuple[Study, bytes]:
         runs = common.choose(study, words[1:])
         if len(runs) == 1:
             return study, runs[0]
-        some = ", ".join(map(identity.to_text, runs[:5]))
-        raise UserError(f"{' '.join(words[1:])} names {len(runs)} runs of study {study.name!r} ({some} …): name one")
+        some = ", ".join(map(identity.to_text, runs[:SOME])) + " …" * (len(runs) > SOME)
+        raise UserError(f"{' '.join(words[1:])} names {len(runs)} runs of study {study.name!r} ({some}): name one")
     folder = settings.root(root)
     found = []
     for name in Study.names(folder):

@@ -116,6 +116,8 @@ class Forecast:
         Of the study, and of where its tasks go.
     plan, bill, notes
         The plan, its cost, and sentences.
+    prune
+        Whether runs that left the grid are let go.
     """
 
     name: str
@@ -123,13 +125,14 @@ class Forecast:
     plan: Plan
     bill: Bill
     notes: tuple[str, ...]
+    prune: bool
 
     def show(self, *, stderr: bool = False) -> None:
         """Print it for people."""
         from orchestrator.view import plan, table
 
         out = table.console(stderr=stderr)
-        plan.print_plan(out, self.name, self.plan, self.cluster, self.bill)
+        plan.print_plan(out, self.name, self.plan, self.cluster, self.bill, prune=self.prune)
         for line in self.notes:
             out.print(line, style="yellow")
 
@@ -166,7 +169,8 @@ def forecast(
     measured = probe.measured(study, history, wanted.resources) if study is not None else None
     probing = bool(request.probe) and not isinstance(said, probe.Passed)
     bill = foresee(study, wanted, cluster, plan, history, probe=probing)
-    return Forecast(name, cluster.name, plan, bill, tuple(probe_notes(wanted, plan, said, measured, probing=probing)))
+    notes = tuple(probe_notes(wanted, plan, said, measured, probing=probing))
+    return Forecast(name, cluster.name, plan, bill, notes, prune=request.shrink == "prune")
 
 
 def confirm(plan: Plan, *, yes: bool) -> bool:

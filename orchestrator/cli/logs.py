@@ -44,9 +44,9 @@ def command(study: str, runs: tuple[str, ...], follow: bool, as_json: bool, root
         return
     shown: dict[Path, int] = {}
     last = _show(_files(opened, tasks), shown, None)
-    if not shown and not follow:
-        if any(opened.heartbeat(task) is not None for task in tasks):
-            common.note("nothing was printed")
+    if not any(shown.values()) and not follow:
+        if shown or any(opened.heartbeat(task) is not None for task in tasks):
+            common.note("nothing was printed yet" if not _over(opened, tasks) else "nothing was printed")
             return
         begun = "the run has not begun" if runs else "its steward has not; name a run to see what its process says"
         raise UserError(f"nothing of study {opened.name!r} was written yet: {begun}")

@@ -89,10 +89,9 @@ def command(
             click.echo(text, nl=False)
         else:
             _save(path, text)
-        common.note(
-            f"{part.runs:,} runs in {part.tasks:,} tasks, {part.elements:,} elements: "
-            + TAKE[told.kind].format(path or "launch.sh")
-        )
+        counts = ((part.runs, "run"), (part.tasks, "task"), (part.elements, "element"))
+        runs, tasks, elements = (f"{count:,} {what}{'s' * (count != 1)}" for count, what in counts)
+        common.note(f"{runs} in {tasks}, {elements}: {TAKE[told.kind].format(shlex.quote(str(path or 'launch.sh')))}")
     return ExitCode.OK
 
 

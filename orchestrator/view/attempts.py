@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ TAIL_LINES = 12
 """So many lines of a failed run's standard error or traceback are shown."""
 
 TAIL_BYTES = 16_384
+
+OPEN, CUT_OFF = "open", "cut off"
+"""How an attempt ended that did not say so: it may be under way, or another one followed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ def attempts(study: Study, run: bytes) -> tuple[list[Attempt], Mapping[str, Any]
                 assert lane is not None
                 found.append(_attempt(log, lane))
                 failed = log.failures[lane]
-    return found, failed
+    # Whoever has a successor and did not say how it ended was killed, or is not heard any more.
+    before = [replace(attempt, end=CUT_OFF) if attempt.end == OPEN else attempt for attempt in found[:-1]]
+    return before + found[-1:], failed
 
 
 def _lane(generation: Generation, positions: Sequence[int], run: bytes) -> int | None:
@@ -63,7 +68,7 @@ def _attempt(log: IncarnationLog, lane: int) -> Attempt:
     verdict, failure = log.verdicts[lane], log.failures[lane]
     steps = [step for step in (log.progress[lane], log.saved[lane]) if step is not None]
     reached = max(steps, default=None)
-    end = log.end or "open"
+    end = log.end or OPEN
     if verdict is not None:
         end, reached = verdict
     elif failure is not None:

@@ -55,8 +55,10 @@ def to_json(name: str, plan: Plan, bill: Bill | None = None) -> dict[str, Any]:
     }
 
 
-def print_plan(out: Console, name: str, plan: Plan, cluster: str, bill: Bill | None = None) -> None:
-    """Print what a plan does about how many runs, and what it costs."""
+def print_plan(
+    out: Console, name: str, plan: Plan, cluster: str, bill: Bill | None = None, *, prune: bool = False
+) -> None:
+    """Print what a plan does about how many runs, and what it costs; ``prune``: runs that left the grid are let go."""
     out.print(
         Text.assemble((name, "bold"), (f"  {number(plan.total)} run{'s' * (plan.total != 1)} on {cluster}", "dim"))
     )
@@ -66,7 +68,8 @@ def print_plan(out: Console, name: str, plan: Plan, cluster: str, bill: Bill | N
         if len(getattr(plan, part))
     ]
     if plan.left:
-        what = "left the grid (needs --prune)" if not plan.cancel else "left the grid, still training (needs --prune)"
+        what = "left the grid, still training" if plan.cancel else "left the grid"
+        what += ": let go" if prune else " (needs --prune)"
         rows.append([Text(number(len(plan.left)), style="yellow"), what])
     out.print(table(["", ""], rows, right=[0], heading=False))
     out.print(cost(plan), style="bold" if plan.cost.runs else "dim")

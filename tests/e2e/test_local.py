@@ -144,7 +144,8 @@ def test_a_grid_that_grew_trains_its_new_runs_only(project: Project) -> None:
     project.grid.write_text(GRID.replace("0..2", "0..1"))
     refused = project.orch("submit", "walk.yaml", code=2)
     assert "--prune" in refused.stderr
-    project.orch("submit", "walk.yaml", "--prune")
+    assert "(needs --prune)" in project.orch("plan", "walk.yaml").stdout
+    assert "left the grid: let go" in project.orch("submit", "walk.yaml", "--prune").stderr
     assert project.runs() == {"done": 4}
 
 
