@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeVar
 
 from orchestrator.clusters.base import Limits
@@ -177,7 +178,7 @@ def limits(resources: Mapping[str, Any]) -> Limits:
     sizes = [read_number(settings().get("MaxArraySize", "")), (resources.get("limits") or {}).get("array")]
     max_array = min((max(size, 1) for size in sizes if size is not None), default=None)
     if enforced():
-        _ask_at_once(partitions, associations, qualities)
+        _ask_at_once(partitions, associations, qualities, _load)
     bounding = list(bounds(resources))
     return Limits(max_array, room(bounding, queued()) if bounding else None)
 
@@ -188,6 +189,11 @@ def _ask_at_once(*questions: Callable[[], object]) -> None:
 
     with ThreadPoolExecutor(len(questions)) as pool:
         list(pool.map(lambda question: question(), questions))
+
+
+def _load() -> None:
+    """Load what writes batch scripts: whoever asks for limits is about to need it, and has nothing to do meanwhile."""
+    import_module("orchestrator.clusters.slurm_executor")
 
 
 def _me() -> str:

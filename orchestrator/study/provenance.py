@@ -23,6 +23,8 @@ def origins(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for folder in folders:
+        if _top(folder) in found:
+            continue
         top = _git(folder, "rev-parse", "--show-toplevel")
         if top is None or top in found:
             continue
@@ -33,6 +35,12 @@ def origins(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
             "diff": (_git(Path(top), "diff", "HEAD", "--no-color", "--no-ext-diff") or "")[:MOST],
         }
     return found
+
+
+def _top(folder: Path) -> str:
+    """Return the folder that a repository begins at, as far as that can be seen without asking git."""
+    real = folder.resolve()
+    return next((str(parent) for parent in (real, *real.parents) if (parent / ".git").exists()), "")
 
 
 def _git(folder: Path, *words: str) -> str | None:
