@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.thinking import naming
 from experiments.thinking.data.problem import Problem
 from experiments.thinking.nets import Net
 from experiments.thinking.params import Thinking
 from orchestrator.errors import UserError
-
-PARALLEL = "module."
-"""What nets that were trained on several GPUs have before the names of their weights."""
 
 HOW = ("alpha", "train_mode", "lr", "lr_factor", "epochs", "optimizer")
 """What tests report of the training of a net (spec §4.5); it may be another where the net is used."""
@@ -88,7 +86,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}: give the path of a file such as model_best.pth") from None
     except Exception as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(content, dict) or "net" not in content:
+    net = content.get("net") if isinstance(content, dict) else None
+    if not isinstance(net, dict) or not all(isinstance(value, Tensor) for value in net.values()):
         raise UserError(f"{path} is no checkpoint of a net: it should hold net and epoch")
     return content
 
@@ -96,20 +95,20 @@ def read(path: Path) -> dict[str, Any]:
 def load(path: Path, net: Net, p: Thinking) -> dict[str, Any]:
     """Read a checkpoint, put its weights into the net that parameters describe, and return all of it.
 
+    Weights may have other names, as those of the published programs do (:mod:`.naming`).
+
     Raises
     ------
     UserError
         If the file is not there, is no checkpoint, or is one of another net.
     """
     content = read(path)
-    found = {name.removeprefix(PARALLEL): value for name, value in content["net"].items()}
-    own = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in found.items()}
-    if own != given:
-        differing = sorted(name for name in {*own, *given} if own.get(name) != given.get(name))
+    given, own = naming.bare(content["net"]), net.state_dict()
+    found = naming.translated(own, given)
+    if found is None:
         raise UserError(
-            f"{path} holds the weights of another net: {differing[0]} is {given.get(differing[0], 'not there')}, and"
-            f" should be {own.get(differing[0], 'not there')}; set model, width and max_iters as that net was trained"
+            f"{path} holds the weights of another net: {naming.difference(own, given)}; set model, width and max_iters"
+            " as that net was trained"
         )
     expected = made_as(p)
     for name, value in content.get("made_as", expected).items():

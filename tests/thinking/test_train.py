@@ -223,7 +223,7 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         computation.load(tmp_path / "else.pth", net, p)
     other = build(Thinking(**SMOKE | {"width": 4}))
     torch.save({"net": other.state_dict()}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"weights of another net: .* should be .*; set model, width and max_iters"):
+    with pytest.raises(UserError, match=r"another net: missing are projection\.weight \(8, 1, 3\).* and 5 more; "):
         computation.load(tmp_path / "other.pth", net, p)
 
 
