@@ -126,6 +126,7 @@ def parameters(script: str, words: Sequence[str]) -> dict[str, Any]:
         "batch_size": a.batch_size,
         "max_iterations": a.max_iterations,
         "log_interval": a.log_interval,
+        "log_weights": a.verbose,
         "stream": "legacy",
         "optimiser": a.optimizer,
         "learning_rate": a.learning_rate,

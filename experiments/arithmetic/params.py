@@ -150,6 +150,9 @@ class Training(Task):
         50_000, description="the last iteration, counted from 0: there are max_iterations + 1 updates"
     )
     log_interval: Count = Field(1000, description="iterations between two evaluations")
+    log_weights: Annotated[bool, Absent(False)] = Field(
+        False, description="log every parameter too, by its place: weights/layer_1/W/0/1"
+    )
 
     @property
     def layers(self) -> tuple[str, ...]:

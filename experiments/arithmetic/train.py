@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.arithmetic import losses, networks, reinit, streams
 from experiments.arithmetic.data import evaluation
 from experiments.arithmetic.distributions import Set
-from experiments.arithmetic.parts import pack, unpack
+from experiments.arithmetic.parts import Weights, pack, unpack
 from experiments.arithmetic.penalty_terms import PenaltyTerms
 from experiments.arithmetic.streams import Batch
 from orchestrator.lanes.lanes import Lanes
@@ -85,8 +86,9 @@ def train(lanes: Lanes) -> None:
 
         metrics = {VALIDATION: error(*validation), TEST: error(*test)}
         resets = {"reinit/count": watch.resets(state.progress)} if watch and s.reinit else {}
-        gates = network.gates(weights, validation[0])
-        return {**metrics, **network.errors(weights), **gates, **penalties.schedules(step), **resets}
+        found = {**metrics, **network.errors(weights), **network.gates(weights, validation[0])}
+        found |= {**penalties.schedules(step), **resets}
+        return found | by_place(weights) if s.log_weights else found
 
     def note(state: State, step: Tensor, logged: dict[str, Tensor]) -> State:
         assert watch is not None
@@ -112,6 +114,15 @@ def adam_step(w: Tensor, grad: Tensor, moments: Moments, step: Tensor, lr: Tenso
     second = torch.where(moments.second >= LARGEST, torch.inf, moments.second)
     w, following = adam(w, grad, moments._replace(second=second), step, lr)
     return w, following._replace(second=following.second.clamp(max=LARGEST))
+
+
+def by_place(weights: Weights) -> dict[str, Tensor]:
+    """Return every parameter by itself, (L,), by its tensor's name and its place in it: ``weights/layer_1/W/0/1``."""
+    return {
+        "/".join(["weights", *name.split("."), *map(str, place)]): tensor[place]
+        for name, tensor in weights.items()
+        for place in np.ndindex(tensor.shape[:-1])
+    }
 
 
 def _evaluation_set(lanes: Lanes, ranges: Set) -> tuple[Tensor, Tensor]:

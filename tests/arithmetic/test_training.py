@@ -4,6 +4,8 @@ Single precision reckons in another order here and there, and training amplifies
 itself: how far its own float32 run is from its own float64 run by then.
 """
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from orchestrator.lanes.engine import resolve
 from orchestrator.lanes.testing import MemoryRecorder
 from orchestrator.recorder import Orders
 from tests.arithmetic.cases import CASES, POSITIVE
+from tests.arithmetic.plain_compounds import ordered
 from tests.arithmetic.reference import Run, betas
 
 RANGES = [
@@ -132,6 +135,20 @@ def test_every_module_trains_as_the_reference_does(case):
         ],
         enough=0.4,
     )
+
+
+@pytest.mark.parametrize("case", ["npu", "nmru-gated", "nalu separate"])
+def test_weights_are_logged_by_their_place(case):
+    p = make(CASES[case], input_size=3, log_weights=True, max_iterations=20)
+    recorder = MemoryRecorder()
+    train(SINGLE_LAYER, [p], recorder, engine=resolve("eager", "cpu"))
+    run = Run(p)
+    own, rows = ordered(run.module), recorder.series(0)[1]
+    for (_, _), row in zip(run.train(), rows, strict=True):
+        logged = {tag: row[n] for n, tag in enumerate(recorder.tags) if tag.startswith("weights/layer_1/")}
+        places = [place for w in own for place in np.ndindex(w.shape)]
+        assert [tuple(map(int, re.findall(r"/(?=\d)(\d+)", tag))) for tag in logged] == places
+        np.testing.assert_allclose(list(logged.values()), run.packed, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OTHERS)
