@@ -38,26 +38,56 @@ def event_files(folder: Path | str) -> list[Path]:
     return [Path(path) for at, paths in walk(str(folder)) if at == str(folder) for path in paths]
 
 
-def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+def walk(
+    folder: str, lost: list[tuple[str, str]] | None = None, top: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Yield a folder and those below it that hold event files, sorted, each with its files in order.
 
-    What is not a file, and what cannot be listed, is passed over.
+    Links to folders are followed, but for those that lead back to where they are. What is not a file is passed over.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    lost
+        Takes the folders that cannot be listed, and why.
+    top
+        Where the walk began.
     """
     files: list[str] = []
     folders: list[str] = []
+    top = top or folder
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+                if entry.is_dir():
+                    if not (entry.is_symlink() and _leads_back(entry.path, top)):
+                        folders.append(entry.path)
                 elif "tfevents" in entry.name and entry.is_file():
                     files.append(entry.path)
-    except OSError:
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if lost is not None:
+            lost.append((folder, f"the folder cannot be listed: {error.strerror}"))
         return
     if files:
         yield folder, sorted(files, key=_order) if len(files) > 1 else files
     for below in sorted(folders):
-        yield from walk(below)
+        yield from walk(below, lost, top)
+
+
+def _leads_back(link: str, top: str) -> bool:
+    """Say whether a link is to one of the folders on the way from ``top`` to it."""
+    try:
+        there, at = os.stat(link), link  # noqa: PTH116
+        while len(at) > len(top):
+            at = os.path.dirname(at)  # noqa: PTH120
+            if os.path.samestat(os.stat(at), there):  # noqa: PTH116
+                return True
+    except OSError:
+        return True  # it is gone by now
+    return False
 
 
 def _order(path: str) -> tuple[int, int, str]:

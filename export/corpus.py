@@ -61,6 +61,8 @@ class Corpus:
         Of the study's grid; 0 for a folder.
     narrowed
         Whether some of the runs were left out by choice.
+    lost
+        Folders that cannot be listed, and why.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Corpus:
     finished: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     generation: int = 0
     narrowed: bool = False
+    lost: list[tuple[str, str]] = field(default_factory=list)
 
     def select(self, points: Sequence[int]) -> Corpus:
         """Return the corpus with some of its points, and the runs and files that these need."""
@@ -101,6 +104,7 @@ class Corpus:
             finished=self.finished[needed],
             generation=self.generation,
             narrowed=True,
+            lost=self.lost,
         )
 
 
@@ -165,12 +169,13 @@ def of_study(study: Study, *, alive: Container[str] | None = None) -> Corpus:
     of_points = np.array([positions.setdefault(run, len(positions)) for run in generation.runs], np.int64)
     records = study.history().runs
     found = [records.get(run) for run in positions]
+    lost: list[tuple[str, str]] = []
     corpus = of_runs(
         study.name,
-        {identity.to_text(run): _tree(str(study.events_dir(run))) for run in positions},
+        {identity.to_text(run): _tree(str(study.events_dir(run)), lost) for run in positions},
         [cover(record, alive) for record in found],
     )
-    corpus.points, corpus.generation = of_points, generation.g
+    corpus.points, corpus.generation, corpus.lost = of_points, generation.g, lost
     corpus.labels, corpus.parameters = describe.labels(generation.points), describe.parameters(generation.points)
     corpus.finished = np.array([record is not None and record.outcome is not None for record in found], bool)
     corpus.facts = [
@@ -193,12 +198,17 @@ def of_folder(path: Path) -> Corpus:
     if not path.is_dir():
         raise UserError(f"there is no folder {path}")
     top = str(path)
-    found = {at[len(top) :].replace(os.sep, "/").strip("/") or ".": (at, paths) for at, paths in walk(top)}
+    lost: list[tuple[str, str]] = []
+    found = {at[len(top) :].replace(os.sep, "/").strip("/") or ".": (at, paths) for at, paths in walk(top, lost)}
+    if not found and lost:
+        raise UserError(f"{lost[0][0]}: {lost[0][1]}")
     if not found:
         raise UserError(f"there are no TensorBoard event files (named …tfevents…) in {path} or the folders in it")
     names = sorted(found, key=lambda name: [] if name == "." else name.split("/"))
     runs = {name: [(found[name][0], "", found[name][1])] for name in names}
-    return of_runs(path.resolve().name, runs, [Cover()] * len(runs))
+    corpus = of_runs(path.resolve().name, runs, [Cover()] * len(runs))
+    corpus.lost = lost
+    return corpus
 
 
 def cover(record: RunRecord | None, alive: Container[str] | None = None) -> Cover:
@@ -215,7 +225,7 @@ def cover(record: RunRecord | None, alive: Container[str] | None = None) -> Cove
     return Cover(record.saved, record.n * 100_000 + record.k if live else -1)
 
 
-def _tree(folder: str) -> list[tuple[str, str, list[str]]]:
+def _tree(folder: str, lost: list[tuple[str, str]]) -> list[tuple[str, str, list[str]]]:
     """Return the folders of one run.
 
     TensorBoard takes each folder for a run of its own, and so do programs that write the same tags into several: the
@@ -223,7 +233,7 @@ def _tree(folder: str) -> list[tuple[str, str, list[str]]]:
     """
     return [
         (at, "" if at == folder else f"{os.path.relpath(at, folder).replace(os.sep, '/')}/", paths)
-        for at, paths in walk(folder)
+        for at, paths in walk(folder, lost)
     ]
 
 

@@ -102,8 +102,8 @@ class Manifest:
         data = json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape")
         atomic.replace(self.folder / MANIFEST, data + b"\n")
 
-    def met(self, reports: Sequence[Report]) -> None:
-        """Take over what reading the files met."""
+    def met(self, reports: Sequence[Report], lost: Sequence[tuple[str, str]] = ()) -> None:
+        """Take over what reading the files met, and which folders cannot be listed, and why."""
         self.files_read = len(reports)
         self.bytes_read = sum(report.size for report in reports)
         self.records = sum(report.records for report in reports)
@@ -114,6 +114,7 @@ class Manifest:
             {"file": path, "offset": stretch.offset, "bytes": stretch.length, "why": stretch.why}
             for path, stretch in damaged
         ]
+        self.damage += [{"file": path, "offset": 0, "bytes": 0, "why": why} for path, why in lost]
 
     @staticmethod
     def load(folder: Path) -> Manifest | None:

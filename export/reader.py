@@ -28,6 +28,9 @@ BATCH = 3 << 20
 KEPT = 64 << 20
 """Bytes: allocations below come from the heap, and the heap is not trimmed by less."""
 
+PACKED = b"\x1f\x8b"
+"""What a file begins with that gzip made."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 CHECK, MOST_CHECK = 1 << 10, 1 << 16
@@ -226,7 +229,10 @@ class Reader:
             report = reports[files[place]]
             report.marks.append((report.scalars + row - first[place], step))
         for place, (offset, length, why) in sorted(rows.damage):
-            _add(reports[files[place]].damage, Damage(offset + shifts[place], length, why))
+            at = offset + shifts[place]
+            if at == 0 and room[offset : offset + len(PACKED)].tobytes() == PACKED:
+                why = "the file is packed by gzip; unpack it, and export again"  # noqa: PLW2901
+            _add(reports[files[place]].damage, Damage(at, length, why))
         records = rows.records.tolist()
         for index, (number, piece) in enumerate(zip(files, pieces, strict=True)):
             report, end = reports[number], ends[index]

@@ -262,7 +262,7 @@ def _digest(gathered: Gathered, options: dict[str, Any]) -> str:
     facts.update(json.dumps([SCHEMA, store.VERSION, described.name, described.generation, options]).encode())
     states = [[entry.report.path, entry.report.size, entry.mtime, entry.inode] for entry in gathered.entries]
     covers = [[cover.step, cover.live] for cover in described.covers]
-    facts.update(json.dumps([states, covers, described.runs], ensure_ascii=True).encode())
+    facts.update(json.dumps([states, covers, described.runs, described.lost], ensure_ascii=True).encode())
     for column in (*described.labels, *described.parameters, *described.facts):
         facts.update(json.dumps([column.name, list(column.values)], default=str).encode())
         facts.update(column.codes.tobytes())
@@ -303,5 +303,5 @@ def _begin(gathered: Gathered, selection: Selection) -> Manifest:
         bytes_new=gathered.bytes_read,
         files_new=gathered.files_changed,
     )
-    manifest.met(gathered.reports)
+    manifest.met(gathered.reports, described.lost)
     return manifest

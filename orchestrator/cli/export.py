@@ -167,8 +167,9 @@ def fresh(study: Study, **given: Any) -> Manifest:
 def said(manifest: Manifest) -> Iterator[str]:
     """Yield what a person should know of an export."""
     new = f"{_size(manifest.bytes_new)} of them new" if manifest.files_new else "none of them new"
+    finished = f", {manifest.finished:,} of them finished" if manifest.generation else ""  # nobody knows it of a folder
     yield (
-        f"n = {manifest.read:,} of {manifest.expected:,} runs, {manifest.finished:,} of them finished; "
+        f"n = {manifest.read:,} of {manifest.expected:,} runs{finished}; "
         f"{manifest.scalars:,} scalars from {manifest.files_read:,} files ({_size(manifest.bytes_read)}, {new})"
     )
     if manifest.unchanged:

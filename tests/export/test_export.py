@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -237,3 +239,45 @@ def test_the_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "reading" in said
     assert "120.0/150.0 MB" in said, "all of it is seen on a narrow terminal"
     assert re.search(r"[\d.]+ [kMGTP]B/s 1,990 of 2,000 files", said)
+
+
+def test_links_to_folders_are_followed_and_lead_nowhere_twice(logs: Path, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "below", series("loss", range(3)))
+    (logs / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(logs)
+    (logs / "run_0" / "itself").symlink_to(".")
+    (logs / "run_1" / "gone").symlink_to(tmp_path / "nowhere")
+    export_logdir(logs, out=tmp_path / "out", layouts=["long"], formats=["parquet"])
+    assert table(tmp_path / "out")["run"].unique().tolist() == ["link/below", *(f"run_{run}" for run in range(5))]
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if path == str(logs / "run_2"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("export.attempts.os.scandir", refuse)
+    words = ["export", "--logdir", str(logs), "-o", str(tmp_path / "out"), "--strict"]
+    assert main(words) == 1
+    assert f"damaged: {logs / 'run_2'} at byte 0, 0 bytes: the folder cannot be listed" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(words) == 0, "it is looked at again"
+
+
+def test_a_packed_file_is_named_as_such(logs: Path, tmp_path: Path) -> None:
+    path = logs / "run_0" / "events.out.tfevents.1.host"
+    path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
+    (damage,) = export_logdir(logs, out=tmp_path / "out").damage
+    assert "gzip" in str(damage["why"])
+
+
+def test_of_a_folder_nobody_says_which_runs_are_finished(
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--logdir", str(logs), "-o", str(tmp_path / "out")]) == 0
+    assert "n = 5 of 5 runs; 150 scalars from 5 files" in capsys.readouterr().err
