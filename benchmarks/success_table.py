@@ -113,7 +113,9 @@ def verdict(counts: Counts) -> str:
     if counts.source is None:
         return "nothing is published to compare with: counts alone"
     marks = [cell.mark for row in counts.rows.values() for cell in row[:-1] if cell.reference and cell.runs]
-    marks = marks or [row[-1].mark for row in counts.rows.values() if row[-1].reference]
+    marks = marks or [row[-1].mark for row in counts.rows.values() if row[-1].reference and row[-1].runs]
+    if not marks:
+        return "no run yet of those that something is published of"
     return f"{marks.count('')} of {len(marks)} as the reference, in brackets: {counts.source}"
 
 

@@ -213,6 +213,7 @@ def test_the_success_table_compares_totals_where_no_more_is_published(tmp_path):
     shown = printed(table_of(tmp_path, "fig8", rows))
     assert "30/50 (45.78) !" in shown
     assert "0 of 1 as the reference" in shown
+    assert "no run yet" in printed(table_of(tmp_path, "fig19", [row | {"n": 0, "model": "adam"} for row in rows]))
 
 
 def test_the_success_table_of_a_study_with_several_axes_or_none_published(tmp_path):
