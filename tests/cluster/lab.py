@@ -138,6 +138,14 @@ class Lab:
         """Kill slurmctld. What it had not written down yet, up to some seconds' worth, it forgets."""
         self._end("slurmctld", signal.SIGKILL)
 
+    def kill_accounting(self) -> None:
+        """Kill slurmdbd; slurmctld keeps what it wants to tell it."""
+        self._end("slurmdbd", signal.SIGKILL)
+
+    def start_accounting(self) -> None:
+        """Start slurmdbd."""
+        self._start("slurmdbd", "slurmdbd", "-D", env={"MYSQL_UNIX_PORT": f"{self.folder}/run/mysql.sock"})
+
     def start_node(self, node: str) -> None:
         """Start a node's slurmd."""
         self._start(node, "slurmd", "-D", "-N", node)
@@ -275,7 +283,7 @@ class Lab:
         )
         self._start("mariadbd", "mariadbd", *mysql)
         self.wait(lambda: self.run(*client, "create database acct", check=False).returncode == 0, "MariaDB")
-        self._start("slurmdbd", "slurmdbd", "-D", env={"MYSQL_UNIX_PORT": f"{run}/mysql.sock"})
+        self.start_accounting()
         self.wait(lambda: self.run("sacctmgr", "-n", "list", "cluster", check=False).returncode == 0, "slurmdbd")
         limit = -1 if self.submit_limit is None else self.submit_limit
         for words in ("add cluster lab", f"modify user root set maxsubmitjobs={limit}"):

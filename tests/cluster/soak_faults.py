@@ -40,6 +40,45 @@ def _worker_suspended(soak: Soak) -> Found:
     return Mend(soak.chance.uniform(1, 12), lambda: send(pid, signal.SIGCONT))
 
 
+def _out_of_memory(soak: Soak) -> Found:
+    """Somebody takes the rest of a job's memory, and the kernel ends the worker that it likes least."""
+    pid = soak.worker()
+    group = memory_group(pid) if pid else None
+    if group is None:
+        return False
+    try:
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        subprocess.run([sys.executable, "-c", EATER, str(pid), str(group)], timeout=30, capture_output=True)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+EATER = """
+import sys
+from pathlib import Path
+
+victim, group = Path("/proc", sys.argv[1], "stat"), Path(sys.argv[2])
+most = int((group / "memory.limit_in_bytes").read_text()) >> 20
+(group / "cgroup.procs").write_text("0")
+held = []
+while len(held) < most and victim.exists() and ") Z " not in victim.read_text():
+    held.append(b"x" * 2**20)
+"""
+"""Eats memory in a control group until a process of it is dead."""
+
+
+def memory_group(pid: int) -> Path | None:
+    """Return the control group (version 1) that bounds a process' memory; None if nothing of a job's own does."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    names = [line.split(":", 2)[2] for line in lines if line.split(":", 2)[1] == "memory"]
+    group = Path(f"/sys/fs/cgroup/memory{names[0]}") if names and "slurm" in names[0] else None
+    return group if group is not None and (group / "memory.limit_in_bytes").exists() else None
+
+
 def _element_killed(soak: Soak) -> Found:
     pid = soak.one([pid for pid, workers in soak.processes().items() if workers])
     return bool(pid and not send(pid, signal.SIGKILL))
@@ -120,6 +159,19 @@ def _controller_killed(soak: Soak) -> Found:
     return Mend(soak.chance.uniform(0.5, 4), back)
 
 
+def _accounting_killed(soak: Soak) -> Found:
+    if not soak.lab.accounting or "slurmdbd" in soak.away:
+        return False
+    soak.away.add("slurmdbd")
+    soak.lab.kill_accounting()
+
+    def back() -> None:
+        soak.lab.start_accounting()
+        soak.away.discard("slurmdbd")
+
+    return Mend(soak.chance.uniform(1, 10), back)
+
+
 def _client_killed(soak: Soak) -> Found:
     soak.submit(kill_after=soak.chance.uniform(0.2, 3))
     return True
@@ -161,6 +213,7 @@ def _disk_full(soak: Soak) -> Found:
 FAULTS: dict[str, Callable[[Soak], Found]] = {
     "a worker is killed": _worker_killed,
     "a worker is suspended": _worker_suspended,
+    "a worker wants memory": _out_of_memory,
     "an element is killed": _element_killed,
     "a steward is killed": _steward_killed,
     "scancel": _cancelled_from_outside,
@@ -171,6 +224,7 @@ FAULTS: dict[str, Callable[[Soak], Found]] = {
     "a node is cut off": _node_cut_off,
     "slurmd is restarted": _node_daemon_restarted,
     "slurmctld is killed": _controller_killed,
+    "slurmdbd is killed": _accounting_killed,
     "the client is killed": _client_killed,
     "two clients at once": _two_clients,
     "orch cancel": _cancelled_by_order,

@@ -190,7 +190,7 @@ def test_accounting_dies_and_the_queue_forgets(lab: Lab, shared: Path, expected:
     """Nobody can tell what became of the jobs: they are lost, and taken up."""
     project = pinned(shared / "accounting", lab, 1)
     job = project.held()
-    lab._end("slurmdbd", signal.SIGKILL)
+    lab.kill_accounting()
     try:
         assert project.json("status", "walk")["runs"]["live"] == 3
         lab.run("scancel", "--signal=KILL", "--full", job)
@@ -199,7 +199,7 @@ def test_accounting_dies_and_the_queue_forgets(lab: Lab, shared: Path, expected:
         project.arrived(expected)
         assert len(project.study().chain()) > 1
     finally:
-        lab._start("slurmdbd", "slurmdbd", "-D", env={"MYSQL_UNIX_PORT": f"{lab.folder}/run/mysql.sock"})
+        lab.start_accounting()
 
 
 def test_a_node_that_fails_is_left_out_of_later_attempts(lab: Lab, shared: Path, expected: Rows) -> None:

@@ -50,8 +50,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(MINUTES * 60 + 3 * SETTLE)
 def test_a_study_under_fire_arrives_as_if_nothing_had_happened(make_slurm, folder: Path, tmp_path: Path) -> None:
     expected = undisturbed(tmp_path / "calm", runs=RUNS, files=FILES)
-    lab: Lab = make_slurm(**LAB)
-    project = MatrixProject(folder, lab, runs=RUNS, files=FILES, workers=2, retries=1000, **ASKED)
+    lab: Lab = make_slurm(**LAB, accounting=LONG)
+    project = MatrixProject(folder, lab, runs=RUNS, files=FILES, workers=2, retries=1000, max_memory="1500M", **ASKED)
     project.env["ORCH_PATIENCE"] = "5"
     (folder / "pause").write_text(str(PAUSE))
     soak = Soak(lab, project, SEED, MINUTES * 60, EVERY)
