@@ -120,8 +120,8 @@ def phrase(start: datetime, now: datetime) -> str:
 LISTING = "%i|%T|%r"
 """What every refresh asks of ``squeue``: no field that a user can fill with anything."""
 
-ABANDONED = "launch failed requeued held"
-"""Why a job waits that a machine could not start: for somebody to release it, and nobody knows that he should.
+ABANDONED = re.compile(r"(launch failed|user env retrieval failed) requeued held|jobholdmaxrequeue")
+"""Why a job waits that no machine could start: for somebody to release it, and nobody knows that he should.
 
 It counts as gone. Should it be released after all, its tasks have another owner by then, and it leaves.
 """
@@ -152,7 +152,7 @@ def read_states(text: str, asked: Collection[str]) -> dict[str, JobState]:
     """
     states: dict[str, JobState] = dict.fromkeys(asked, "gone")
     for (job_id, elements), word, reason in read_listing(text):
-        if job_id not in states or _plain(reason) == ABANDONED:
+        if job_id not in states or ABANDONED.fullmatch(_plain(reason)):
             continue
         state = read_word("slurm", word).state
         keys = [job_id] if elements is None else [f"{job_id}_{index}" for index in elements.values]

@@ -51,8 +51,12 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     (r"JobHeldUser", "it is held: `scontrol release` lets it go"),
     (r"JobHeldAdmin", "an administrator holds it, or its priority is zero: ask your site"),
     (
-        r"(?i)launch failed requeued held|job requeued in held state|JobHoldMaxRequeue|RequeueHold",
-        "Slurm could not start it and holds it ({reason}): `scontrol release` lets it try again",
+        r"(?i)(launch|user env retrieval)[ _]failed[ _]requeued[ _]held|JobHoldMaxRequeue",
+        "Slurm could not start it and holds it ({reason}): `orch submit` hands its runs over anew, and ends it",
+    ),
+    (
+        r"(?i)job requeued in held state|RequeueHold",
+        "somebody had it queued again and holds it ({reason}): `scontrol release` lets it go",
     ),
     (r"InvalidAccount", f"its account is not valid any more; {_NEVER.format('`resources.account`')}"),
     (r"InvalidQOS", f"its QOS is not valid any more; {_NEVER.format('`resources.qos`')}"),

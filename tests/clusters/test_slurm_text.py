@@ -144,7 +144,13 @@ def test_an_element_listed_twice_is_what_is_more_alive():
         assert read_states(text, ["5"])["5_0"] == "pending"
 
 
-@pytest.mark.parametrize("reason", ["launch failed requeued held", "(launch_failed_requeued_held)"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "launch failed requeued held", "(launch_failed_requeued_held)", "user env retrieval failed requeued held",
+        "JobHoldMaxRequeue",
+    ],
+)  # fmt: skip
 def test_what_waits_for_somebody_to_release_it_after_a_failed_launch_is_gone(reason):
     text = f"5_0|PENDING|{reason}\n5_1|RUNNING|None\n6|PENDING|{reason}\n7_[0-1]|PENDING|JobHeldUser\n"
     states = read_states(text, ["5", "6", "7"])

@@ -36,7 +36,7 @@ from orchestrator.clusters.slurm_words import REASONS, TRANSIENT, Record, explai
         ("BeginTime", "two minutes"),
         ("JobHeldUser", "scontrol release"),
         ("JobHeldAdmin", "ask your site"),
-        ("launch failed requeued held", "scontrol release"),
+        ("launch failed requeued held", "orch submit"),
         ("Licenses", "licence"),
         ("SomethingNew", "the reason SomethingNew"),
     ],
