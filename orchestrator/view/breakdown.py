@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ from orchestrator.errors import UserError, nearest
 from orchestrator.points import Column, Missing, Points, Value
 from orchestrator.states import RUN_STATES, RunState
 from orchestrator.study.history import RunRecord, lost
+
+RELATIVE = re.compile(r"No such file or directory: '(?!/)")
+"""What Python says of a relative path that leads nowhere."""
+
+NAME_IT = "runs see frozen sources, not the folder they came from: name data by absolute paths"
+"""What most often helps then."""
 
 MOST_VALUES = 24
 """An axis of more values is left out of the breakdown unless it is asked for; so is the seed, which says nothing."""
@@ -76,4 +83,10 @@ def _text(value: object) -> str:
 def reason(record: RunRecord, retries: int) -> str:
     """Say why a run that has no verdict stands where it stands, and what to do about it."""
     failure = record.failure
-    return (policy.decide(failure, record.used, retries) if failure is not None else lost(record, retries)).why
+    why = (policy.decide(failure, record.used, retries) if failure is not None else lost(record, retries)).why
+    return "; ".join(filter(None, (why, hint(record))))
+
+
+def hint(record: RunRecord) -> str:
+    """Say what most often helps against what a failed run said; nothing, if nothing in it is known."""
+    return NAME_IT if RELATIVE.search(record.message) else ""

@@ -17,7 +17,7 @@ from orchestrator.study.history import RunRecord
 from orchestrator.study.records import Job
 from orchestrator.study.study import Study
 from orchestrator.view.attempts import Attempt, attempts, last_words
-from orchestrator.view.breakdown import reason
+from orchestrator.view.breakdown import hint, reason
 from orchestrator.view.overview import living
 from orchestrator.view.provenance import Provenance, provenance
 from orchestrator.view.provenance import lines as provenance_lines
@@ -256,7 +256,7 @@ def _mend(name: str, state: RunState, record: RunRecord, steward: Steward | None
     if state == "failed":
         failure = record.failure or "lost"
         advice = policy.RULES[failure].advice.partition(", then")[0]
-        return f"{advice}; then `orch retry {name}`"
+        return "; ".join(filter(None, (hint(record), advice, f"then `orch retry {name}`")))
     if state in ("done", "live"):
         return ""
     if state == "cancelled":

@@ -1,4 +1,4 @@
-"""The tutorial's files are written and its commands run, in order, in an empty folder."""
+"""The files of these pages are written and their commands run, in order, in an empty folder."""
 
 import os
 import re
@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_as_it_stands(tmp_path):
+@pytest.mark.parametrize("name", ["tutorial", "daily"])
+def test_a_page_runs_as_it_stands(name, tmp_path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_")} | {"PATH": path}
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", (DOCS / f"{name}.md").read_text(), re.MULTILINE | re.DOTALL)
     assert {kind for kind, _ in blocks} == {"python", "yaml", "sh"}
     for kind, text in blocks:
         if kind != "sh":

@@ -188,6 +188,15 @@ resources: {workers: 2}
 """
 
 
+def test_data_beside_the_sources_are_asked_for_by_their_absolute_path(project: Project) -> None:
+    (project.folder / "read.yaml").write_text(
+        "study: read\ncommand: python -c \"open('runs/data.csv')\"\nresources: {retries: 0}\n"
+    )
+    done = project.orch("run", "read.yaml", code=1)
+    assert "name data by absolute paths" in done.stdout
+    assert "name data by absolute paths" in project.orch("explain", "read", "seed=0").stdout
+
+
 def test_any_program(project: Project) -> None:
     grid = project.folder / "program.yaml"
     grid.write_text(COMMAND)
