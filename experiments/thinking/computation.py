@@ -83,7 +83,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"there is no checkpoint {path}: give the path of a file such as model_best.pth") from None
+        raise UserError(
+            f"there is no checkpoint {path}: give the path of a file such as model_best.pth; a relative one begins at"
+            " the study's folder"
+        ) from None
     except Exception as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error}") from error
     net = content.get("net") if isinstance(content, dict) else None

@@ -67,6 +67,12 @@ def progressive(net: Net, batch: Batch, p: Thinking, rng: np.random.Generator) -
     return _progressive(net, batch, p.max_iters, p.alpha, *window(rng, p.max_iters))
 
 
+def random_2(net: Net, batch: Batch, p: Thinking, rng: np.random.Generator) -> Objective:
+    """Return the progressive loss with k iterations from the first module on; of recurrent nets that is the same."""
+    n, k = window(rng, p.max_iters)
+    return _progressive(net, batch, p.max_iters, p.alpha, n, k, begin=0 if p.feed_forward else n)
+
+
 def random(net: Net, batch: Batch, p: Thinking, rng: np.random.Generator) -> Objective:
     """Return the progressive loss with n = 0: k iterations from the first thought."""
     return _progressive(net, batch, p.max_iters, p.alpha, 0, int(rng.integers(1, p.max_iters + 1)))
@@ -77,7 +83,9 @@ def last(net: Net, batch: Batch, p: Thinking, _rng: np.random.Generator) -> Obje
     return _progressive(net, batch, p.max_iters, 0.0, 0, p.max_iters)
 
 
-def _progressive(net: Net, batch: Batch, T: int, alpha: float, n: int, k: int) -> Objective:
+def _progressive(net: Net, batch: Batch, T: int, alpha: float, n: int, k: int, begin: int | None = None) -> Objective:
+    """Return the progressive loss of a window of k iterations after n, the first with index ``begin`` (None: n)."""
+    begin = n if begin is None else begin
     recalled = net.recalled(batch.x)
     zero = torch.zeros((), device=batch.x.device)
     whole, partial = zero, zero
@@ -93,13 +101,14 @@ def _progressive(net: Net, batch: Batch, T: int, alpha: float, n: int, k: int) -
     else:
         start = net.project(batch.x)
     if alpha > 0:
-        thought = net.think(start, recalled, n, k)
+        thought = net.think(start, recalled, begin, k)
         window_readout = net.readout(thought)
         partial = entropy(window_readout, batch)
         if readout is None:
             with torch.no_grad():
-                rest = T - n - k
-                readout = net.readout(net.think(thought.detach(), recalled, n + k, rest)) if rest else window_readout
+                latest, done = (thought, n + k) if begin == n else (start, n)
+                rest = T - done
+                readout = net.readout(net.think(latest.detach(), recalled, done, rest)) if rest else window_readout
     assert readout is not None
     loss = (1 - alpha) * whole + alpha * partial
     parts = {"batch_loss_last": whole.detach(), "batch_loss_progressive": partial.detach()}
@@ -185,6 +194,7 @@ OBJECTIVES: dict[str, Callable[[Net, Batch, Thinking, np.random.Generator], Obje
     "xent": last,
     "xent_clipped": last,
     "random": random,
+    "random_2": random_2,
     "every_iter": every_iter,
     "weight_every_iter": weight_every_iter,
 }

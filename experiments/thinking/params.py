@@ -9,6 +9,7 @@ experiment per row of it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -30,7 +31,7 @@ ModelName = Literal[
 ]  # fmt: skip
 TrainMode = Literal[
     "progressive", "delta", "deltarand", "xent", "xent_clipped",
-    "random", "every_iter", "weight_every_iter",
+    "random", "random_2", "every_iter", "weight_every_iter",
 ]  # fmt: skip
 TestMode = Literal["default", "max_conf", "max_conf_legacy", "bit_wise", "bit_wise_per_iter", "convergence"]
 
@@ -55,6 +56,11 @@ LEGACY_DECAY = {"sgd": 2e-4, "adam": 2e-4, "adamw": 0.01, "adadelta": 0.0}
 """The weight decay that the legacy code gives each optimiser (spec 3.3)."""
 
 
+def located(text: str) -> Path:
+    """Return the whole path that a parameter names; a relative one begins at the study's folder, where workers run."""
+    return Path(text).expanduser().absolute()
+
+
 class Thinking(ExperimentParams):
     """A net that thinks for T iterations while it learns, and for as many as it likes when it is tested."""
 
@@ -69,12 +75,17 @@ class Thinking(ExperimentParams):
     train_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.8, description="of the easy samples that are for training; the others are for validation"
     )
-    data: str | None = Field(None, description="folder with published files, or with data made before; null: make it")
+    data: str | None = Field(
+        None,
+        description="folder with published or prepared files, relative to the study's folder; null: make them",
+    )
     data_seed: Seed = Field(0, description="seed of data that is made")
     canvas: Count | None = Field(
         None, description="mazes: pixels of a black canvas on which each maze lies at random, as in the legacy code"
     )
-    chess_csv: str | None = Field(None, description="chess: a puzzle file of Lichess; null: surrogate puzzles")
+    chess_csv: str | None = Field(
+        None, description="chess: a puzzle file of Lichess, relative to the study's folder; null: surrogate puzzles"
+    )
     chess_orientation: Literal["aligned", "literal"] = Field(
         "aligned",
         description="chess: targets lie as the inputs do; literal: mirrored, as the published loader has them",
@@ -112,7 +123,9 @@ class Thinking(ExperimentParams):
         False, description="weights without a gradient are updated with zeros, as torch did before 2.0"
     )
     log_batches: bool = Field(False, description="record loss and gradient of every batch, as delta does")
-    model_path: str | None = Field(None, description="checkpoint file to begin from; its epoch counts")
+    model_path: str | None = Field(
+        None, description="checkpoint file to begin from, relative to the study's folder; its epoch counts"
+    )
 
     # Testing
     test_mode: TestMode = Field("default", description="which readouts are held against the targets, and how")

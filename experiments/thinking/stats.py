@@ -24,7 +24,7 @@ from typing import Any
 
 from experiments.thinking import computation, names
 from experiments.thinking.alike import trained
-from experiments.thinking.params import Thinking
+from experiments.thinking.params import Thinking, located
 
 HARD_PUZZLES = 100_000
 
@@ -84,7 +84,7 @@ def testing(p: Thinking, run: str, folder: Path, results: Mapping[str, Any]) -> 
     how = {name: getattr(p, name) for name in computation.HOW}
     source, alike = run, trained(p.model_dump())
     if p.model_path is not None and not p.epochs:
-        weights = Path(p.model_path).expanduser().resolve()
+        weights = located(p.model_path).resolve()
         given = computation.read(weights).get("made_as", {})
         how = {name: given.get(name, value) for name, value in how.items()}
         source = alike = str(weights)

@@ -15,6 +15,7 @@ names in ``r_plots/`` draw.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ ACCURACIES = ("train_acc", "val_acc", "test_acc")
 FACTS = ("max_iters", "alpha", "train_mode", "test_mode", "train_data", "test_data")
 INDEX = ["model", "test_data", "max_iters", "alpha", "test_mode", "test_iter"]
 """What the rows of the pivot table are told apart by (spec §5.1)."""
+
+HOW = ("alpha", "train_mode")
+"""Which of the facts are of a net's training."""
 
 COLUMNS = ["run", "source", "trained", "model", "seed", *FACTS, "test_iter", *ACCURACIES]
 
@@ -94,10 +98,28 @@ def _exported(path: Path) -> pd.DataFrame:
     settings.columns = settings.columns.str.removeprefix("param.")
     alike = {run: trained(one) for run, one in settings.to_dict("index").items()}
     given = list(zip(found["run"], found["epochs"], found["model_path"], strict=True))
+    only = {run for run, epochs, path in given if not epochs and not pd.isna(path)}
+    told = _told(path.parent.parent) if only else {}
+    for name in HOW:
+        pairs = zip(found["run"], found[name], strict=True)
+        found[name] = [told.get(run, {}).get(name, own) if run in only else own for run, own in pairs]
     found["source"] = [run if epochs or pd.isna(path) else path for run, epochs, path in given]
     found["trained"] = [alike[run] if epochs or pd.isna(path) else path for run, epochs, path in given]
     found["model"] = [f"{model}_width={width}" for model, width in zip(found["model"], found["width"], strict=True)]
     return found[COLUMNS]
+
+
+def _told(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what runs left of their tests, by id, as far as the study's folder still has it.
+
+    A run that only tests has not trained its net: how that was done, its checkpoint said.
+    """
+    found = {}
+    for path in sorted(folder.glob("tasks/*/*/*/testing/stats.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            one = json.loads(path.read_text(encoding="utf-8"))
+            found[str(one["id"])] = one
+    return found
 
 
 def _published(folder: Path) -> pd.DataFrame:

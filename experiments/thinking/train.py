@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from experiments.thinking.decoding import predict, right
 from experiments.thinking.evaluate import Result, evaluate
 from experiments.thinking.losses import OBJECTIVES, Batch
 from experiments.thinking.nets import Net
-from experiments.thinking.params import Thinking
+from experiments.thinking.params import Thinking, located
 from orchestrator.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ def begin(work: Work) -> dict[str, Any]:
     state = {"epoch": 0, "batch": 0, "loss": 0.0, "right": 0, "best": Best(), "train_acc": None, "val_acc": None}
     state |= {"train_accs": [], "val_accs": [], "test_accs": [], "tested": None}
     if p.model_path is not None:
-        path = Path(p.model_path).expanduser()
+        path = located(p.model_path)
         if path.is_dir():
             raise UserError(f"model_path {path} is a folder: give a file, such as {path / 'model_best.pth'}")
         given = computation.load(path, work.net, p)

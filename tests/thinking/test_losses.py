@@ -168,3 +168,19 @@ def test_the_other_modes():
     weighted = sum(i * loss for i, loss in enumerate(each, start=1))
     torch.testing.assert_close(OBJECTIVES["weight_every_iter"](net, batch, p, Drawn()).loss, weighted)
     torch.testing.assert_close(OBJECTIVES["random"](net, batch, p, Drawn(3)).loss, each[2])
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+@pytest.mark.parametrize(("n", "k"), [(0, 2), (1, 3), (2, 2), (3, 1)])
+def test_windows_that_begin_with_the_first_module(alpha, n, k):
+    net, batch = net_and_batch("feedforward_net_recall_1d")
+    p = Thinking(width=8, max_iters=T, train_mode="random_2", model="feedforward_net_recall_1d", alpha=alpha)
+    found = OBJECTIVES["random_2"](net, batch, p, Drawn(n, k))
+    thought = net(batch.x, n)[1].detach() if n else None
+    whole = net(batch.x, T)[0]
+    expected = alpha * entropy(net(batch.x, k, thought, 0)[0], batch)
+    expected = expected + (1 - alpha) * entropy(whole, batch) if alpha < 1 else expected
+    torch.testing.assert_close(found.loss, expected)
+    torch.testing.assert_close(found.readout, whole.detach())
+    for one, other in zip(gradients(net, found.loss), gradients(net, expected), strict=True):
+        torch.testing.assert_close(one, other)

@@ -213,6 +213,19 @@ def test_a_run_at_several_points_counts_once(study):
     assert len(tables.read(study)) == 8
 
 
+def test_runs_that_only_test_have_the_alpha_that_their_checkpoint_was_trained_with(tmp_path):
+    rows = series("r0", 0, 18, 2, {2: 40.0}) + series("r1", 0, 24, 2, {2: 50.0}) + series("r2", 0, 32, 2, {2: 60.0})
+    weights = {"r0": "/a/model_best.pth", "r1": "/a/model_best.pth", "r2": None}
+    export(tmp_path, rows, epochs={"r0": 0, "r1": 0, "r2": 10}, model_path=weights)
+    for name, content in {"r0": '{"id": "r0", "alpha": 0.25, "train_mode": "progressive"}', "r1": "{"}.items():
+        place = tmp_path / "tasks" / "1-0" / "1" / name / "testing"
+        place.mkdir(parents=True)
+        (place / "stats.json").write_text(content)
+    found = tables.read(tmp_path).set_index("run")
+    assert found["alpha"].to_dict() == {"r0": 0.25, "r1": 1.0, "r2": 1.0}  # of r1, only its parameters are known
+    assert found["train_mode"].to_dict() == {"r0": "progressive", "r1": "delta", "r2": "delta"}
+
+
 def test_a_study_without_final_series_is_told(study):
     table = pd.read_parquet(study / "tables" / "long.parquet")
     table[table["tag"] == "Loss/loss"].to_parquet(study / "tables" / "long.parquet")

@@ -195,6 +195,8 @@ def test_training_goes_on_with_settings_of_its_own(tmp_path):
     assert rows[0]["Loss/loss", 1] != rows[1]["Loss/loss", 1]
     with pytest.raises(UserError, match="set lr_throttle as the checkpoint's run had it"):
         trained(longer.model_copy(update={"lr_throttle": True}), tmp_path / "throttled")
+    with pytest.raises(UserError, match=r"no checkpoint /.*/none\.pth: .* a relative one begins at the study's folder"):
+        trained(longer.model_copy(update={"model_path": "none.pth"}), tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"is a folder: give a file, such as .*model_best\.pth"):
         trained(longer.model_copy(update={"model_path": str(path.parent)}), tmp_path / "folder")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from experiments.thinking.data import cache, chess, mazes, prefix_sums, published
 from experiments.thinking.data.problem import Problem, Split, divide
-from experiments.thinking.params import Thinking
+from experiments.thinking.params import Thinking, located
 from orchestrator.errors import UserError
 
 __all__ = ["Problem", "Split", "load"]
@@ -64,11 +63,6 @@ def _split(
     return Split(torch.from_numpy(inputs), torch.from_numpy(targets))
 
 
-def _path(text: str) -> Path:
-    """Return a path as errors can show it; relative ones begin at the study's folder, where workers run."""
-    return Path(text).expanduser().absolute()
-
-
 def _cut(split: Split, count: int | None, name: str) -> Split:
     """Keep the first samples of files, which have as many as they have."""
     if count is not None and count > len(split.targets):
@@ -79,7 +73,7 @@ def _cut(split: Split, count: int | None, name: str) -> Split:
 def _strings(p: Thinking, part: str) -> Split:
     length, count = getattr(p, f"{part}_data"), getattr(p, f"{part}_samples")
     if p.data is not None:
-        return _cut(published.prefix_sums(_path(p.data), length), count, f"{part}_samples")
+        return _cut(published.prefix_sums(located(p.data), length), count, f"{part}_samples")
     if length < 2:
         raise UserError(f"{part}_data is the length of strings: 2 or more, not {length}")
     bits = prefix_sums.strings(length, count or prefix_sums.SAMPLES, p.data_seed)
@@ -89,7 +83,7 @@ def _strings(p: Thinking, part: str) -> Split:
 def _mazes(p: Thinking, part: str) -> Split:
     size, count = getattr(p, f"{part}_data"), getattr(p, f"{part}_samples")
     if p.data is not None:
-        found = _cut(published.mazes(_path(p.data), part, size), count, f"{part}_samples")
+        found = _cut(published.mazes(located(p.data), part, size), count, f"{part}_samples")
     else:
         if size < 3 or size % 2 == 0:
             raise UserError(f"{part}_data is the size of mazes: an odd number, 3 or more, not {size}")
@@ -109,9 +103,9 @@ def _mazes(p: Thinking, part: str) -> Split:
 def _puzzles(p: Thinking, begin: int, end: int) -> Split:
     total = max(p.train_data, p.test_data)
     if p.data is not None:
-        found = published.chess(_path(p.data), begin, end)
+        found = published.chess(located(p.data), begin, end)
     elif p.chess_csv is not None:
-        path = _path(p.chess_csv)
+        path = located(p.chess_csv)
         try:
             stat = path.stat()
         except OSError as error:

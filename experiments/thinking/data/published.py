@@ -75,7 +75,10 @@ def _array(path: Path) -> Tensor:
 
 
 def _absent(path: Path) -> str:
-    return f"there is no {path}: data names a folder with published files; leave data out, and data are made"
+    return (
+        f"there is no {path}: data names a folder with published files, and a relative path begins at the"
+        " study's folder; leave data out, and data are made"
+    )
 
 
 def _zeros_and_ones(values: Tensor, shape: tuple[int, ...], place: Path) -> Tensor:
