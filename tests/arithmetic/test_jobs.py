@@ -75,6 +75,8 @@ GRIDS = {
     "arithmetic/stable_nalu/sequential_mnist_sum_reference": (10, 0),
     "arithmetic/stable_nalu/sequential_mnist_prod_interpolation": (100, 0),
     "arithmetic/stable_nalu/sequential_mnist_prod_outputs": (180, 0),
+    "arithmetic/stable_nalu/sequential_svhn_prod_long": (25, 0),
+    "arithmetic/stable_nalu/sequential_svhn_prod_reference": (5, 0),
     "arithmetic/stable_nalu/number_translation": (30, 0),
     "arithmetic/stable_nalu/simple_function_recurrent": (180, 0),
 }  # fmt: skip

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from pydantic import ValidationError
 
-from experiments.arithmetic.sequences import cells, images, mnist, numerals, recurrent, translation
+from experiments.arithmetic.sequences import cells, images, mnist, numerals, recurrent, residual, translation
 from experiments.arithmetic.sequences.mnist_params import SEQUENTIAL_MNIST, SequentialMnist
 from experiments.arithmetic.sequences.recurrent_params import RECURRENT, Recurrent
 from experiments.arithmetic.sequences.translation_params import NUMBER_TRANSLATION, NumberTranslation
@@ -183,6 +184,55 @@ def test_absent_and_damaged_files_are_named(tmp_path, monkeypatch):
     (tmp_path / "y.gz").write_bytes(b"no gzip")
     with pytest.raises(UserError, match="cannot be read"):
         images.read_idx(tmp_path / "y.gz")
+
+
+def write_svhn(folder, counts=(24, 12)):
+    """Write files like those of SVHN, and return their images (n, 32, 32, 3) and digits."""
+    rng, made = np.random.default_rng(0), []
+    for name, count in zip(images.SVHN_FILES.values(), counts, strict=True):
+        x, digits = rng.integers(0, 256, size=(count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 10
+        y = np.where(digits == 0, 10, digits).astype(np.uint8)[:, None]
+        scipy.io.savemat(folder / name, {"X": x.transpose(1, 2, 3, 0), "y": y})
+        made.append((x, digits))
+    return made
+
+
+def test_svhn_is_read_from_its_published_files_and_a_residual_network_learns_from_it(tmp_path, monkeypatch):
+    (x, digits), _ = write_svhn(tmp_path)
+    monkeypatch.setenv(images.SVHN_VARIABLE, str(tmp_path))
+    found = images.load("svhn")
+    assert [len(part.labels) for part in found] == [22, 2, 12]
+    assert found.train.labels.tolist() == digits[:22].tolist()
+    np.testing.assert_allclose(found.train.normalised()[3, 2], x[3, :, :, 2] / 255, rtol=1e-6)
+    p = small(images="svhn", operation="product", cell="nmu", epochs=0, test_lengths=[1], log_interval=1)
+    rows = trained(mnist.train, p).rows
+    assert np.isfinite(list(rows[1].values())).all()
+    assert "metric/test/extrapolation/1/mse" in rows[1]
+
+
+def test_the_residual_network_is_the_one_of_18_layers():
+    network = residual.Residual(1)
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 17 + 3  # and one linear layer; three short cuts change the width
+    assert sum(p.numel() for p in network.parameters()) == 11_176_512 + 512 + 1
+    assert network.eval().blocks(torch.zeros(1, 64, 8, 8)).shape == (1, 512, 1, 1)
+
+
+def test_absent_and_damaged_files_of_svhn_are_named(tmp_path, monkeypatch):
+    monkeypatch.delenv(images.SVHN_VARIABLE, raising=False)
+    with pytest.raises(UserError, match="set the environment variable ORCH_SVHN to the folder that has train_32"):
+        images.load("svhn")
+    monkeypatch.setenv(images.SVHN_VARIABLE, str(tmp_path))
+    with pytest.raises(UserError, match="there is no train_32x32.mat in"):
+        images.load("svhn")
+    path = tmp_path / "train_32x32.mat"
+    for data in (b"", b"no matlab file", b"MATLAB 5.0 MAT-file" + bytes(200)):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="train_32x32.mat cannot be read|it is not one of SVHN"):
+            images.read_mat(path)
+    scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 2)), "y": np.zeros((3, 1))})
+    with pytest.raises(UserError, match="it is not one of SVHN"):
+        images.read_mat(path)
 
 
 def test_sequences_are_cut_from_a_permutation_of_the_digits_asked_for():

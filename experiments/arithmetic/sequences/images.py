@@ -1,4 +1,4 @@
-"""Images of digits: the MNIST files, where they are given, or a small stand-in that is drawn here."""
+"""Images of digits: the files of MNIST or SVHN, where they are given, or a small stand-in that is drawn here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ FILES = {
 MEAN, STD = 0.1307, 0.3081
 """Of the pixels of MNIST, from 0 to 1."""
 
+SVHN_VARIABLE = "ORCH_SVHN"
+"""Environment variable: the folder with the two files of SVHN, of its cropped digits."""
+
+SVHN_FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+
+VALID = 5000
+"""Images of the training files that are for validation, the last ones; a twelfth of MNIST's."""
+
 
 class Digits(NamedTuple):
     """Some images and what they show."""
@@ -37,6 +45,14 @@ class Digits(NamedTuple):
         return scaled.astype(np.float32)
 
 
+class Photographs(Digits):
+    """Digits in colour, uint8 (n, 3, 32, 32)."""
+
+    def normalised(self) -> npt.NDArray[np.float32]:
+        """Return the images from 0 to 1, float32 (n, 3, 32, 32)."""
+        return self.images.astype(np.float32) / np.float32(255)
+
+
 class Sources(NamedTuple):
     """Digits for training, validation and test."""
 
@@ -46,19 +62,22 @@ class Sources(NamedTuple):
 
 
 def load(kind: str) -> Sources:
-    """Return the digits: ``mnist`` from the folder that ``ORCH_MNIST`` names, or the ``stand-in``.
+    """Return the digits of this kind: ``mnist``, ``svhn`` or ``stand-in``.
 
-    The last twelfth of the training images, 5000 of MNIST's 60,000, is for validation.
+    The first two are in the folders that the environment variables ``ORCH_MNIST`` and ``ORCH_SVHN`` name.
+
+    The last 5000 training images are for validation, or the last twelfth, where there are fewer than 60,000.
 
     Raises
     ------
     UserError
         If the files are not there, or are not what they should be.
     """
-    train, test = (stand_in(1200, 1), stand_in(400, 2)) if kind == "stand-in" else _mnist()
-    valid = len(train.labels) // 12
+    train, test = {"mnist": _mnist, "svhn": _svhn, "stand-in": _stand_in}[kind]()
+    valid = min(VALID, len(train.labels) // 12)
+    made = type(train)
     return Sources(
-        Digits(train.images[:-valid], train.labels[:-valid]), Digits(train.images[-valid:], train.labels[-valid:]), test
+        made(train.images[:-valid], train.labels[:-valid]), made(train.images[-valid:], train.labels[-valid:]), test
     )
 
 
@@ -78,6 +97,39 @@ def _mnist() -> tuple[Digits, Digits]:
                 "not (n, 28, 28) and (n,): they are not those of MNIST"
             )
     return train, test
+
+
+def _svhn() -> tuple[Digits, Digits]:
+    folder = os.environ.get(SVHN_VARIABLE)
+    if not folder:
+        raise UserError(
+            f"images: svhn needs the cropped digits of SVHN: set the environment variable {SVHN_VARIABLE} to the "
+            f"folder that has {' and '.join(SVHN_FILES.values())}; or set images: stand-in"
+        )
+    return read_mat(Path(folder) / SVHN_FILES["train"]), read_mat(Path(folder) / SVHN_FILES["test"])
+
+
+def read_mat(path: Path) -> Photographs:
+    """Read a file of SVHN: images X (32, 32, 3, n), labels y (n, 1), in which 10 stands for the digit 0.
+
+    Raises
+    ------
+    UserError
+        If it is not there, damaged, or holds something else.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    if not path.exists():
+        raise UserError(f"there is no {path.name} in {path.parent}; {SVHN_VARIABLE} names that folder")
+    try:
+        held = loadmat(path)
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    x, y = held.get("X"), held.get("y")
+    if x is None or y is None or x.shape[:3] != (32, 32, 3) or y.size != x.shape[-1]:
+        raise UserError(f"{path} has no images X (32, 32, 3, n) with labels y (n, 1): it is not one of SVHN")
+    return Photographs(np.ascontiguousarray(x.transpose(3, 2, 0, 1)), (y.ravel() % 10).astype(np.uint8))
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -123,6 +175,10 @@ SEGMENTS = (
     "1111011",
 )
 """Which of seven strokes each digit has: top, upper left, upper right, middle, lower left, lower right, bottom."""
+
+
+def _stand_in() -> tuple[Digits, Digits]:
+    return stand_in(1200, 1), stand_in(400, 2)
 
 
 def stand_in(count: int, seed: int) -> Digits:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from experiments.arithmetic.sequences import cells, images, training
 from experiments.arithmetic.sequences.cells import Cell
 from experiments.arithmetic.sequences.mnist_params import SequentialMnist
+from experiments.arithmetic.sequences.residual import Residual
 
 TRAIN_SEED, VALID_SEED, TEST_SEED = 62379872, 47430696, 88253339
 """Of the permutations that cut images into sequences for evaluation; training has one of its own for each run."""
@@ -82,12 +83,12 @@ class Network(nn.Module):
 
     def __init__(self, p: SequentialMnist) -> None:
         super().__init__()
-        self.p, self.reader = p, Reader(p.outputs)
+        self.p, self.reader = p, (Residual if p.images == "svhn" else Reader)(p.outputs)
         hidden = 10 if p.operation == "count" else 1
         self.cell = None if p.cell in ("solved", "none") else Cell(p.cell, p.outputs, hidden, p)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the results after each image of sequences (n, length, 1, 28, 28), (n, length, H)."""
+        """Return the results after each image of sequences (n, length, channels, height, width), (n, length, H)."""
         return self.reckon(self.reader(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
 
     def reckon(self, read: Tensor) -> Tensor:
