@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ENDED = ("DONE", "EXIT")
@@ -79,7 +81,18 @@ class Lsf:
             return json.loads((self.jobs / job / str(number)).read_text())
         return {"stat": "PEND"}
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from changing anything: commands are called side by side, and the jobs end when they like."""
+        with (self.folder / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def _note(self, job: str, number: int, **changes: object) -> None:
+        with self._alone():
+            self._write(job, number, **changes)
+
+    def _write(self, job: str, number: int, **changes: object) -> None:
         file = self.jobs / job / str(number)
         aside = file.with_suffix(f".{os.getpid()}")
         aside.write_text(json.dumps({**self.state(job, number), **changes}))
@@ -98,18 +111,20 @@ class Lsf:
         while waiting or running:
             while waiting and len(running) < spec["parallel"]:
                 number = waiting.pop(0)
-                if self.state(job, number)["stat"] == "PEND":
-                    running[number] = self._start(job, number, spec)
+                with self._alone():
+                    if self.state(job, number)["stat"] == "PEND":
+                        running[number] = self._start(job, number, spec)
             for number, process in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[number]
-                if self.state(job, number).get("requeued"):
-                    self._note(job, number, stat="PEND", requeued=False)
-                    waiting.append(number)
-                else:
-                    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
-                    self._note(job, number, stat="EXIT" if code else "DONE", code=code)
+                with self._alone():
+                    if self.state(job, number).get("requeued"):
+                        self._write(job, number, stat="PEND", requeued=False)
+                        waiting.append(number)
+                    else:
+                        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+                        self._write(job, number, stat="EXIT" if code else "DONE", code=code)
             time.sleep(0.02)
 
     def _start(self, job: str, number: int, spec: dict[str, object]) -> subprocess.Popen[bytes]:
@@ -118,7 +133,7 @@ class Lsf:
             ["/bin/bash", self.jobs / job / "script"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **own}, cwd=str(spec["cwd"]),
         )  # fmt: skip
-        self._note(job, number, stat="RUN", pid=process.pid, started=time.time())
+        self._write(job, number, stat="RUN", pid=process.pid, started=time.time())
         return process
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -130,9 +145,12 @@ class Lsf:
             print(HELP.get(name, ""), file=sys.stderr)
             return 255
         lies = self.folder / f"{name}.lies"
-        if lies.exists() and (left := json.loads(lies.read_text())):
-            (out, err, code), *left = left
-            lies.write_text(json.dumps(left))
+        with self._alone():
+            told, *left = (json.loads(lies.read_text()) if lies.exists() else []) or [None]
+            if told is not None:
+                lies.write_text(json.dumps(left))
+        if told is not None:
+            out, err, code = told
             sys.stdout.write(out)
             sys.stderr.write(err)
             sys.stdout.flush()
@@ -152,10 +170,10 @@ class Lsf:
         if options.get("-q") == "nosuch":
             print("nosuch: No such queue. Job not submitted.", file=sys.stderr)
             return 255
-        job = next(str(n) for n in range(101, 10**6) if not (self.jobs / str(n)).exists())
         numbers = list(range(1, int(found[2]) + 1)) if found[2] else [0]
-        (self.jobs / job).mkdir()
-        (self.jobs / job / "script").write_text(script)
+        aside = self.folder / f"aside-{os.getpid()}"
+        aside.mkdir()
+        (aside / "script").write_text(script)
         spec = {
             "name": found[1],
             "numbers": numbers,
@@ -163,7 +181,10 @@ class Lsf:
             "cwd": str(Path.cwd()),
             **options,
         }
-        (self.jobs / job / "spec").write_text(json.dumps(spec))
+        (aside / "spec").write_text(json.dumps(spec))
+        with self._alone():  # it is there whole, or not at all
+            job = next(str(n) for n in range(101, 10**6) if not (self.jobs / str(n)).exists())
+            aside.rename(self.jobs / job)
         runner = subprocess.Popen(
             [sys.executable, "-S", __file__, self.folder, "run", job], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -223,9 +244,10 @@ class Lsf:
                 self._signal(job, number, getattr(signal, f"SIG{which}"))
                 print(f"Job <{job}[{number}]> is being signaled")
             else:
-                self._note(job, number, why="TERM_OWNER: job killed by owner")
-                if state["stat"] == "PEND":
-                    self._note(job, number, stat="EXIT", code=130)
+                with self._alone():
+                    pending = self.state(job, number)["stat"] == "PEND"
+                    gone = {"stat": "EXIT", "code": 130} if pending else {}
+                    self._write(job, number, why="TERM_OWNER: job killed by owner", **gone)
                 self._signal(job, number, signal.SIGKILL)
                 print(f"Job <{job}[{number}]> is being terminated")
         return 0 if chosen else 255
