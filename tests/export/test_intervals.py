@@ -86,6 +86,14 @@ def test_published_steps_are_the_conditional_likelihoods(seed: int) -> None:
     assert estimate.lower < estimate.value < estimate.upper
 
 
+@pytest.mark.parametrize("steps", [[51e3, 52e3, 51e3, 51e3, 51e3], [51e3, 51e3, 52e3, 54e3, 55e3], [20e3, 28e3]])
+def test_published_steps_that_lie_close_together_are_fitted_at_their_mean(steps: list[float]) -> None:
+    """The likelihood has another maximum near 0, far below that one."""
+    estimate = published_steps(np.array(steps))
+    assert estimate.value == pytest.approx(np.mean(steps), rel=0.05)
+    assert np.mean(steps) / 2 < estimate.lower < estimate.value < estimate.upper < np.mean(steps) * 2
+
+
 @pytest.mark.parametrize("values", [[1000.0, 1000.0, 1000.0], [0.0, 1000.0, 2000.0]])
 def test_published_steps_fall_back_to_the_mean(values: list[float]) -> None:
     assert published_steps(np.array(values)) == student(np.array(values))
