@@ -170,8 +170,8 @@ def published_steps(sample: Sample) -> Estimate:
 
     facts = tuple(column[fitted] for column in (sample.count.astype(np.float64), sample.mean(), deviation**2, logs))
     begin = np.log(facts[1])
-    # Steps that lie close together have a second, lower maximum near 0: nearly all of that distribution is there, and its
-    # tail is long. The published fit begins at the mean and does not see it; beyond half of the mean nothing does.
+    # Steps that lie close together have a second, lower maximum near 0: nearly all of that distribution is there, and
+    # its tail is long. The published fit begins at the mean and does not see it, nor does who begins at half of it.
     close = np.sqrt(facts[2]) < CLOSE * facts[1]
     low = np.where(close, begin + math.log(0.5), begin - 20)
     return _put(fitted, _profile(loss, slope, low, begin + 5, facts), student(sample))
