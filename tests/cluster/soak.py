@@ -179,6 +179,8 @@ class Soak:
         """Submit until every run has arrived, and nobody is at work any more."""
         project, deadline = self.project, time.monotonic() + SETTLE
         study = project.study()
+        for name in self.lab.queue("--states=suspended"):  # slurmctld may have been away when they were to be resumed
+            self.slurm("scontrol", "resume", name)
         while True:
             project.orch("submit", "walk.yaml", "--yes", code=None)
             wait = min(deadline, time.monotonic() + 8)
