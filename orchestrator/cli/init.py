@@ -64,11 +64,14 @@ def starter(name: str, experiment: Experiment | None, spelled: str) -> str:
         + f"  # {known['description'] or known['type']}{' (required)' if known['required'] else ''}"
         for path, known in described.items()
     ]
-    floats = (path for path, known in described.items() if known["type"] == "float" and "." not in path)
-    number = next(floats, "learning_rate")
+    floats = [path for path, known in described.items() if known["type"] == "float" and "." not in path]
+    # An axis to begin with: a step size where there is one.
+    number = next(iter([*(name for name in floats if name in RATES), *floats, *RATES]))
     section = "\n".join([SET, *lines, ""]) if lines else ""
     return EXPERIMENT.format(study=study, experiment=spelled, set=section, number=number)
 
+
+RATES = ("learning_rate", "lr", "rate")
 
 HEAD = """\
 # A grid: every combination of the axes is a run. `orch plan FILE` counts them, `orch run FILE` trains them.

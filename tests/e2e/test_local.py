@@ -285,6 +285,7 @@ def test_init_writes_a_grid_that_plans(project: Project) -> None:
     assert written == "toy.yaml"
     assert project.json("plan", written)["runs"]["new"] == 5
     assert "is there already" in project.orch("init", "toy.params:TOY", code=2).stderr
+    assert "# lr: {log:" in project.orch("init", "thinking.dt_mazes", "-o", "-").stdout
     text = project.orch("init", "arithmetic.single_layer", "-o", "-").stdout
     (project.folder / "a.yaml").write_text(text)
     assert project.json("plan", "a.yaml")["runs"]["new"] == 5
