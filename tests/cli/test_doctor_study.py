@@ -20,7 +20,7 @@ Orch = Callable[..., Result]
 def study(tmp_path: Path) -> Study:
     made = plain_study(tmp_path, PLAIN, [{"steps": 6}, {"steps": 8}], tasks=[[0, 1]])
     made.take(1, 0, "job")
-    assert start_worker(made, "1-0").wait(timeout=60) == 0
+    assert start_worker(made, "1-0").wait(timeout=180) == 0
     return made
 
 

@@ -142,7 +142,7 @@ def test_interrupt_is_130(mixed: Mixed) -> None:
         assert watcher.stderr is not None
         assert "mixed" in watcher.stderr.readline()  # it watches
         watcher.send_signal(signal.SIGINT)
-        _, err = watcher.communicate(timeout=60)
+        _, err = watcher.communicate(timeout=180)
     assert watcher.returncode == 130
     assert "Traceback" not in err
 

@@ -39,7 +39,7 @@ def test_commit_changes_packages_host_and_engine(orch: Orch, repository: Path, t
     files = {**PLAIN, "toy/train.py": PLAIN["toy/train.py"] + "\n# changed\n"}
     study = plain_study(tmp_path, files, [{"steps": 3}])
     study.take(1, 0, "job")
-    assert start_worker(study, "1-0").wait(timeout=60) == 0
+    assert start_worker(study, "1-0").wait(timeout=180) == 0
     # What was edited since, and who looks at it, changes nothing of what is known.
     (repository / "toy" / "other.py").write_text("")
     (repository / "toy" / "train.py").write_text(PLAIN["toy/train.py"])

@@ -187,7 +187,7 @@ class Lab:
             env=outside() | self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             **options,
         )
         assert not check or done.returncode == 0, f"{words}: {done.stderr}"
@@ -229,7 +229,7 @@ class Lab:
         """Wait until all nodes are idle."""
         self.wait(lambda: set(self.node_states().values()) == {"idle"}, "idle nodes")
 
-    def wait(self, condition: Callable[[], T], what: str | Callable[[], str], seconds: float = 60) -> T:
+    def wait(self, condition: Callable[[], T], what: str | Callable[[], str], seconds: float = 180) -> T:
         """Wait for a condition, looking less often as time goes by, and return what it returned.
 
         ``what`` says what was waited for, and whatever else helps whoever reads that it did not come.

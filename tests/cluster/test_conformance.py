@@ -25,7 +25,7 @@ from tests.worker.helpers import PLAIN, eventually, plain_study, series
 
 SITE, FOLDER = os.environ.get("ORCH_TESTS_SITE"), os.environ.get("ORCH_TESTS_FOLDER")
 LABS = ["local", "slurm", "slurm with accounting", "lsf", "lsf of old"]
-PATIENCE = 600.0 if SITE else 90.0
+PATIENCE = 600.0 if SITE else 180.0
 """Seconds: on a site of one's own there may be a queue."""
 
 pytestmark = pytest.mark.timeout(6 * PATIENCE)

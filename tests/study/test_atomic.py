@@ -25,7 +25,7 @@ def race(target, *args):
     processes = [context.Process(target=target, args=(i, barrier, queue, *args)) for i in range(RACERS)]
     for process in processes:
         process.start()
-    answers = [queue.get(timeout=60) for _ in processes]
+    answers = [queue.get(timeout=180) for _ in processes]
     for process in processes:
         process.join()
     return answers

@@ -156,7 +156,7 @@ def interrupt(study: Study, worker: subprocess.Popen[bytes], number: int = signa
     worker.communicate(timeout=60)
 
 
-def eventually(condition: Callable[[], T], seconds: float = 60) -> T:
+def eventually(condition: Callable[[], T], seconds: float = 180) -> T:
     """Wait until a condition holds, and return what it returned."""
     deadline = time.monotonic() + seconds
     while True:
