@@ -243,12 +243,13 @@ def _penalties(a: argparse.Namespace, layers: set[Any], chosen: dict[str, Any]) 
         if a.regualizer_npu_w or a.regualizer_gate:
             chosen["npu"]["regulariser"] = {
                 "gate": a.regualizer_gate,
-                "weights": a.regualizer_npu_w,
                 "values": "-1,1" if a.realnpu_reg_type == "W" else "-1,0,1",
                 "scale": "beta" if a.reg_scale_type == "heim" else "ramp",
                 "start": a.regualizer_scaling_start,
                 "end": a.regualizer_scaling_end,
             }
+            if layers & {"npu", "real-npu"}:  # others have gates alone
+                chosen["npu"]["regulariser"]["weights"] = a.regualizer_npu_w
 
 
 def _options(a: argparse.Namespace, layers: set[Any], chosen: dict[str, Any]) -> None:

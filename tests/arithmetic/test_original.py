@@ -59,6 +59,10 @@ SCRIPTS = {
     ("fig16", "{-1,0,1}"): NPU10 + " --realnpu-reg-type bias" + TEN,
     ("fig17", "vanilla"): "--layer-type NMRU --learning-rate 1e-2" + IN10 + TEN,
     ("fig17", "sign"): "--layer-type SignNMRU --learning-rate 1e-2" + IN10 + TEN,
+    ("fig17", "gnc+sign+gating"): NMRU.replace("Sign", "GatedSign")
+    + " --reg-scale-type madsen --regualizer-gate 1"
+    + IN10
+    + TEN,
     ("fig18", "1e-1"): NMRU.replace("1e-2", "1e-1") + IN10 + TEN,
     ("fig19", "sgd"): NMRU + " --optimizer sgd" + IN10 + TEN,
     ("fig20", "separate"): f"{NRU} --nru-div-mode div-sepSign --learning-rate 1e-3{IN10}{TEN}",
