@@ -43,13 +43,13 @@ plot <- ggplot(table, aes(x = test_data, y = test_acc_mean, colour = colour)) +
   geom_line(linewidth = 0.5) +
   geom_point(aes(shape = colour), size = 1.5) +
   facet_wrap(vars(facet), nrow = 1) +
-  scale_x_continuous(breaks = sort(unique(table$test_data)), expand = expansion(mult = 0.08)) +
+  scale_x_continuous(breaks = spaced(table$test_data), expand = expansion(mult = 0.08)) +
   scale_y_continuous(expand = expansion(mult = c(0.02, 0.04))) +
   coord_cartesian(ylim = c(0, 100)) +
   scale_colour_manual(values = colours(count), drop = FALSE) +
   scale_shape_manual(values = shapes(count), drop = FALSE) +
   guides(colour = legend, shape = legend) +
-  labs(x = options$x_label, y = "Accuracy (%)", caption = with_lineage(wrap(caption, width * 1.4))) +
+  labs(x = options$x_label, y = "Accuracy (%)", caption = with_lineage(caption, width * 1.4)) +
   theme_orch()
 if (panels == 1 && options$facet == "") plot <- plot + theme(strip.text = element_blank())
 

@@ -72,9 +72,9 @@ legend <- if (count > 1) guide_legend(nrow = lines, byrow = TRUE) else "none"
 x_scale <- if (!numeric) {
   scale_x_discrete(drop = FALSE, labels = short_labels)
 } else if (options$log == "true") {
-  scale_x_log10(breaks = sort(unique(numbers)), labels = function(breaks) format(breaks, trim = TRUE, digits = 3))
+  scale_x_log10(breaks = spaced(numbers, log = TRUE), labels = function(breaks) format(breaks, trim = TRUE, digits = 3))
 } else {
-  scale_x_continuous(breaks = if (length(numbers) <= 10) sort(unique(numbers)) else waiver())
+  scale_x_continuous(breaks = if (length(numbers) <= 10) spaced(numbers) else waiver())
 }
 
 plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour, group = colour)) +
@@ -90,9 +90,9 @@ plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour, gro
   guides(colour = legend, shape = legend) +
   labs(
     x = if (options$x_label == "") options$x else options$x_label, y = NULL,
-    caption = with_lineage(wrap(caption, width * page$scale))
+    caption = with_lineage(caption, width * page$scale)
   ) +
   theme_orch()
-if (!numeric) plot <- plot + theme(axis.text.x = element_text(angle = 45, hjust = 1))
+if (!numeric) plot <- plot + turned(levels(marks$x))
 
 save_figure(plot, options$out, width, page$height + 0.32 * (lines - 1), page$scale)

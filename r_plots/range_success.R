@@ -98,8 +98,8 @@ plot <- ggplot(marks, aes(x = x, y = value, colour = colour, shape = colour)) +
   scale_colour_manual(values = colours(count), drop = FALSE, na.value = "grey50") +
   scale_shape_manual(values = shapes(count), drop = FALSE, na.value = 1) +
   guides(colour = legend, shape = legend) +
-  labs(x = if (options$x_label == "") NULL else options$x_label, y = NULL, caption = with_lineage(wrap(caption, width * page$scale))) +
+  labs(x = if (options$x_label == "") NULL else options$x_label, y = NULL, caption = with_lineage(caption, width * page$scale)) +
   theme_orch() +
-  theme(axis.text.x = element_text(angle = 45, hjust = 1))
+  turned(levels(marks$x))
 
 save_figure(plot, options$out, width, page$height + 0.32 * (lines - 1), page$scale)

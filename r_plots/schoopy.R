@@ -62,7 +62,7 @@ plot <- ggplot(table, aes(x = test_iter, y = test_acc_mean, colour = colour)) +
   scale_fill_manual(values = colours(count), drop = FALSE) +
   scale_shape_manual(values = shapes(count), drop = FALSE) +
   guides(colour = legend, shape = legend) +
-  labs(x = "Test-time iterations", y = "Accuracy (%)", caption = with_lineage(wrap(caption, width * 1.4))) +
+  labs(x = "Test-time iterations", y = "Accuracy (%)", caption = with_lineage(caption, width * 1.4)) +
   theme_orch()
 if (panels == 1 && options$facet == "") plot <- plot + theme(strip.text = element_blank())
 

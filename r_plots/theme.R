@@ -56,7 +56,7 @@ theme_orch <- function(size = 9) {
       legend.box.spacing = unit(1.5, "mm"),
       plot.caption = element_text(size = rel(0.8), colour = "grey35", hjust = 1),
       plot.caption.position = "plot",
-      plot.margin = margin(3, 4, 2, 4)
+      plot.margin = margin(3, 10, 2, 4)
     )
 }
 
@@ -81,6 +81,27 @@ scientific <- function(values) {
 # A long x label takes room from the panels: turned by 45 degrees, and cut at 24 characters.
 short_labels <- function(text) ifelse(nchar(text) > 24, paste0(substr(text, 1, 23), "\u2026"), text)
 
+# Labels of the x axis turned by 45 degrees. The first one reaches to the left of its panel, and is given the room there.
+turned <- function(labels) {
+  theme(
+    axis.text.x = element_text(angle = 45, hjust = 1),
+    plot.margin = margin(3, 10, 2, max(4, 2.8 * nchar(short_labels(labels[1])) - 26))
+  )
+}
+
+# Those of some numbers whose labels do not run into each other on an axis of one of three panels, the largest first.
+spaced <- function(numbers, log = FALSE) {
+  numbers <- sort(unique(numbers))
+  at <- if (log) log10(numbers) else numbers
+  at <- (at - min(at)) / max(diff(range(at)), 1e-300)
+  room <- 0.035 + 0.025 * nchar(vapply(numbers, format, "", digits = 3))
+  kept <- integer()
+  for (i in rev(seq_along(numbers))) {
+    if (length(kept) == 0 || at[kept[1]] - at[i] >= (room[kept[1]] + room[i]) / 2) kept <- c(i, kept)
+  }
+  numbers[kept]
+}
+
 # How many lines a legend at the bottom needs, and text broken into lines, for a page of so many cm: by the width of
 # an average letter at this theme's sizes, in cm.
 legend_lines <- function(labels, page) {
@@ -90,8 +111,10 @@ legend_lines <- function(labels, page) {
 
 wrap <- function(text, page) paste(strwrap(text, floor(page / 0.135)), collapse = "\n")
 
-# What orch says of the data's origin, on a line of its own below the caption; nothing where a script runs alone.
-with_lineage <- function(caption) paste(c(caption, Filter(nzchar, Sys.getenv("ORCH_LINEAGE"))), collapse = "\n")
+# A caption for a page of so many cm, and below it what orch says of the data's origin; nothing where a script runs alone.
+with_lineage <- function(caption, page) {
+  paste(vapply(c(caption, Filter(nzchar, Sys.getenv("ORCH_LINEAGE"))), wrap, "", page), collapse = "\n")
+}
 
 # Write a figure as vector PDF and as PNG beside it (300 dpi): both whole, or none.
 # Width and height in cm, before the scale, which enlarges the page and so makes the text smaller in print.
