@@ -21,7 +21,7 @@ from export.summary import Criterion, Verdicts
 
 @dataclass
 class Found:
-    """What is known of each run when all rows went by: arrays of (runs,)."""
+    """What is known of each run when all rows went by: arrays of (runs,). The last step says nothing without rows."""
 
     count: Int64
     last: Int64
@@ -53,7 +53,7 @@ def go_by(
     """
     described = gathered.corpus
     runs = len(described.runs)
-    result = Found(np.zeros(runs, np.int64), np.full(runs, -1), Verdicts.none(runs) if criterion else None)
+    result = Found(np.zeros(runs, np.int64), np.zeros(runs, np.int64), Verdicts.none(runs) if criterion else None)
     shown = np.zeros(len(gathered.tags), bool)
     left_out = np.zeros((runs, 3), np.int64)
     limit = summary.limits(criterion, described.labels, described.points, runs) if criterion else np.zeros(runs)
@@ -64,7 +64,7 @@ def go_by(
         if selection.duplicates == "last":
             chunk = chunk.latest()  # noqa: PLW2901
         count = np.bincount(chunk.point - chunk.low, minlength=len(of)) if len(chunk.step) < everything else before
-        last = np.full(len(of), -1)
+        last = np.full(len(of), np.iinfo(np.int64).min)
         np.maximum.at(last, chunk.point - chunk.low, chunk.step)
         result.count[of], result.last[of] = count, last
         left_out[of] = np.stack([chunk.superseded, chunk.uncovered, before - count], axis=1)
@@ -94,7 +94,7 @@ def runs_table(described: Corpus, found: Found) -> Any:
     columns: dict[str, Any] = {"run": arrow.texts([described.runs[run] for run in runs.tolist()])}
     columns |= {column.name: column.at(points) for column in (*described.labels, *described.parameters)}
     columns |= {fact.name: fact.at(runs) for fact in described.facts}
-    columns["step"] = arrow.numbers(found.last[runs], found.last[runs] >= 0)
+    columns["step"] = arrow.numbers(found.last[runs], found.count[runs] > 0)
     columns["rows"] = arrow.numbers(found.count[runs])
     verdicts = found.verdicts
     if verdicts is not None:

@@ -206,6 +206,17 @@ def test_columns_of_parquet_are_typed_and_versioned(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_steps_may_be_any_integer(tmp_path: Path) -> None:
+    steps = {"below": [-(2**63), -5, -2], "beyond": [2**53 + 1, 2**63 - 1]}
+    for run, of_run in steps.items():
+        write(tmp_path / "logs" / run, *(scalar("x", step, 1.0, 100.0) for step in of_run))
+    export_logdir(tmp_path / "logs", out=tmp_path / "out")
+    every = [step for of_run in steps.values() for step in of_run]
+    for name in ("long.parquet", "long.csv.gz", "wide.parquet", "wide.csv.gz"):
+        assert table(tmp_path / "out", name)["step"].tolist() == every
+    assert table(tmp_path / "out", "runs.csv")["step"].tolist() == [of_run[-1] for of_run in steps.values()]
+
+
 def test_pandas_is_not_imported(logs: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from orchestrator.cli.main import main;"
