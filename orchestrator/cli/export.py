@@ -129,7 +129,7 @@ def _export(study: str | None, logdir: str | None, root: str | None, **given: An
 
 
 def stale_figures(study: Study) -> list[str]:
-    """Return the figures that show other data than the tables hold."""
+    """Return the figures that would come out otherwise now."""
     if not study.figures.is_dir():
         return []
     from export.stale import stale
@@ -138,7 +138,7 @@ def stale_figures(study: Study) -> list[str]:
 
 
 def tell_stale(study: Study) -> None:
-    """Say which figures show other data than the tables hold."""
+    """Say which figures would come out otherwise now."""
     from orchestrator.view.table import stale_line
 
     line = stale_line(study.name, stale_figures(study))

@@ -59,7 +59,7 @@ class Overview:
     damaged
         What could not be read.
     stale_figures
-        Figures that show other data than the tables now hold; for whoever looks once.
+        Figures that would come out otherwise now; for whoever looks once.
     unreachable
         Why the scheduler could not be asked; None if it could.
     """

@@ -17,8 +17,8 @@ from orchestrator.view.triage import Failure, where
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 """Forms of a figure that a browser shows, the best first."""
 
-STALE = ": stale, the tables hold other data now"
-"""What is added to the name of a figure that is older than its table."""
+STALE = ": older than the tables, the grid or the script"
+"""What is added to the name of a figure that would come out otherwise now."""
 
 COLOURS = {
     "done": "#009E73",

@@ -229,8 +229,8 @@ def advice(overview: Overview) -> list[str]:
 
 
 def stale_line(study: str, names: Sequence[str]) -> str:
-    """Say which figures show other data than the tables hold, and how to draw them; nothing where there is none."""
+    """Say which figures would come out otherwise now, and how to draw them; nothing where there is none."""
     if not names:
         return ""
-    shown = f"figure {names[0]} shows" if len(names) == 1 else f"figures {', '.join(names)} show"
-    return f"{shown} other data than the tables now hold: `orch plot {study} {' '.join(names)}` draws anew"
+    shown = f"figure {names[0]} is" if len(names) == 1 else f"figures {', '.join(names)} are"
+    return f"{shown} older than the tables, the grid or the script: `orch plot {study} {' '.join(names)}` draws anew"
