@@ -3,6 +3,12 @@
 import os
 import signal
 
+from hypothesis import HealthCheck, settings
+
+# A busy machine takes its time over an example, and that is no fault of what is tested.
+settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
 # A shell that starts something in the background has it ignore Ctrl-C, and every child inherits that: tests that
 # interrupt a command would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
