@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # Points and runs of every grid.
 GRIDS = {
-    "smoke": (45, 45), "quick": (6, 6), "think_longer": (6, 6), "legacy": (6, 6), "no_overthinking": (6, 6),
+    "smoke": (45, 45), "quick": (6, 6), "think_longer": (6, 6), "legacy": (6, 6), "no_overthinking": (3, 3),
     "dt/prefix_sums": (7, 7), "dt/mazes": (14, 14), "dt/chess": (8, 8),
     "delta/train_chess": (1, 1), "delta/train_mazes": (1, 1), "delta/train_prefix_sums": (1, 1),
     "delta/test_chess": (1, 1), "delta/test_mazes": (1, 1), "delta/test_prefix_sums": (1, 1),
