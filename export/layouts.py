@@ -81,7 +81,7 @@ def wide(corpus: Corpus, tags: list[str], *, single: bool, shown: npt.NDArray[np
         keys, at = _ranks((chunk.point - chunk.low) * len(steps) + rank)
         lines = len(keys)
         attempt = np.zeros(lines, np.int64)
-        wall = np.full(lines, -np.inf)
+        wall = np.full(lines, np.nan)
         np.maximum.at(attempt, at, chunk.attempt)
         np.fmax.at(wall, at, chunk.wall)
         columns = {

@@ -42,7 +42,7 @@ def test_a_table_to_stdout(logs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, form: str) -> None:
     for run in range(20):  # more than a pipe holds, in every format
-        rows = np.random.default_rng(run).random(6000).tolist()
+        rows = np.random.default_rng(run).random(2000).tolist()
         write(tmp_path / f"run_{run}", b"".join(scalar("loss", step, value) for step, value in enumerate(rows)))
     orch = f"{sys.executable} -m orchestrator.cli.main export --logdir {tmp_path} -o - --format {form}"
     shell = ["bash", "-c", f"{orch} | head -c 10; echo ${{PIPESTATUS[0]}}"]
@@ -215,6 +215,15 @@ def test_steps_may_be_any_integer(tmp_path: Path) -> None:
     for name in ("long.parquet", "long.csv.gz", "wide.parquet", "wide.csv.gz"):
         assert table(tmp_path / "out", name)["step"].tolist() == every
     assert table(tmp_path / "out", "runs.csv")["step"].tolist() == [of_run[-1] for of_run in steps.values()]
+
+
+def test_the_latest_of_no_times_is_none(tmp_path: Path) -> None:
+    nan = float("nan")
+    write(tmp_path / "logs" / "run", scalar("x", 0, 1.0, nan), scalar("x", 1, 1.0, 5.0), scalar("y", 1, 1.0, nan))
+    export_logdir(tmp_path / "logs", out=tmp_path / "out", layouts=["wide"], formats=["parquet"])
+    first, second = table(tmp_path / "out", "wide.parquet")["wall_time"].tolist()
+    assert np.isnan(first)
+    assert second == 5.0 + 1
 
 
 def test_pandas_is_not_imported(logs: Path, tmp_path: Path) -> None:
