@@ -183,7 +183,8 @@ def said(manifest: Manifest) -> Iterator[str]:
     for pattern in manifest.unmatched if manifest.scalars else ():
         yield f"no tag matches {pattern!r}: nothing of it is in the tables"
     for damage in manifest.damage[:MOST_DAMAGE]:
-        yield f"damaged: {damage['file']} at byte {damage['offset']}, {damage['bytes']} bytes: {damage['why']}"
+        place = f" at byte {damage['offset']}, {damage['bytes']} bytes" if damage["bytes"] else ""
+        yield f"damaged: {damage['file']}{place}: {damage['why']}"
     if len(manifest.damage) > MOST_DAMAGE:
         yield f"… and {len(manifest.damage) - MOST_DAMAGE} more damaged places: see {manifest.folder / 'manifest.json'}"
 
