@@ -36,7 +36,7 @@ width <- min(4 + 5.5 * panels, 17)
 lines <- legend_lines(levels(table$colour), width * 1.4)
 legend <- if (count > 1) guide_legend(nrow = lines, byrow = TRUE) else "none"
 caption <- sprintf(
-  "n = %s %s per point; bands and bars: one standard error; shaded: up to T, the iterations of training",
+  "n = %s %s per point; bands, bars: one standard error; shaded: up to T, as in training",
   span(table$runs), options$unit
 )
 

@@ -25,6 +25,22 @@ def schoopy(study: Path) -> pd.DataFrame:
     return tables.schoopy(tables.read(study))
 
 
+def by_seed(study: Path) -> pd.DataFrame:
+    """Return the same with a curve for each seed, where some nets train and some do not.
+
+    Parameters
+    ----------
+    study
+        Folder of a study with tables.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to draw.
+    """
+    return tables.schoopy(tables.read(study), ["seed"])
+
+
 def extrapolation(study: Path) -> pd.DataFrame:
     """Return accuracy by length or size, for ``r_plots/extrapolation.R``.
 

@@ -241,9 +241,17 @@ def pivot(table: pd.DataFrame, *, largest: bool = False, smallest: bool = False)
     return found.round(3).assign(count=groups.size()).reset_index()
 
 
-def schoopy(table: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy on hard samples by iteration, a row for each curve and iteration, for ``r_plots/schoopy.R``."""
-    by = ["model", "train_mode", "alpha", "train_data", "test_data", "max_iters", "test_mode", "test_iter"]
+def schoopy(table: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return accuracy on hard samples by iteration, a row for each curve and iteration, for ``r_plots/schoopy.R``.
+
+    Parameters
+    ----------
+    table
+        From :func:`read`.
+    more
+        Further columns that tell curves apart, such as ``seed``.
+    """
+    by = [*more, "model", "train_mode", "alpha", "train_data", "test_data", "max_iters", "test_mode", "test_iter"]
     return _accuracy(table, by)
 
 

@@ -97,6 +97,14 @@ def test_a_grid_has_its_curves_drawn(tmp_path):
     pd.testing.assert_frame_equal(drawn, whole[whole["test_data"] == 18].reset_index(drop=True), check_dtype=False)
 
 
+def test_curves_of_single_seeds(tmp_path):
+    export(tmp_path, series("r0", 0, 18, 2, {2: 40.0, 3: 60.0}) + series("r1", 1, 18, 2, {2: 60.0, 3: 80.0}))
+    found = tables_of_figures.by_seed(tmp_path)
+    assert found[["seed", "test_iter", "test_acc_mean", "runs"]].to_numpy().tolist() == [
+        [0, 2, 40, 1], [0, 3, 60, 1], [1, 2, 60, 1], [1, 3, 80, 1],
+    ]  # fmt: skip
+
+
 @needs_r
 @pytest.mark.parametrize(
     ("figure", "says"),
