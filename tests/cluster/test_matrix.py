@@ -120,9 +120,9 @@ def test_two_signals_close_together(lab: Lab, shared: Path, expected: Rows) -> N
     project = pinned(shared / "twice", lab, 1)
     job = project.held()
     for element in range(3):
-        for _ in range(2):
-            lab.run("scancel", "--batch", "--signal=USR2", f"{job}_{element}")
-    project.until(lambda: project.ends().count("requeued") == 3, "three requeues")
+        for check in (True, False):  # on a slow machine the job may be over, or begun again, when the second comes
+            lab.run("scancel", "--batch", "--signal=USR2", f"{job}_{element}", check=check)
+    project.until(lambda: project.ends().count("requeued") >= 3, "three requeues")
     assert all(log.damage == [] for log in project.logs())
     project.release()
     project.arrived(expected)

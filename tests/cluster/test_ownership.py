@@ -133,6 +133,6 @@ def test_a_job_that_slurm_holds_after_a_failed_launch_is_taken_up(make_slurm, tm
     for node in lab.nodes:
         lab.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)  # those that were drained
     project.orch("submit", "walk.yaml")
-    assert not [listed for listed in lab.queue() if listed.startswith(job)]  # whoever takes its runs up ends it
+    assert not [listed for listed in lab.queue() if listed.partition("_")[0] == job]  # whoever takes its runs up ends it
     project.arrived(expected)
     assert project.verdicts() == {1: 3}
