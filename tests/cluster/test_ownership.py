@@ -92,7 +92,7 @@ def test_two_arrays_for_one_submission(slurm: Lab, tmp_path: Path, expected: Row
     project.held()
     script = project.study().script_path(1, 0)
     second = slurm.run("sbatch", "--parsable", script).stdout.strip()
-    slurm.wait(lambda: not [job for job in slurm.queue() if job.startswith(second)], "the second array's end")
+    slurm.wait(lambda: not [job for job in slurm.queue() if job.partition("_")[0] == second], "the second array's end")
     assert "superseded" in project.words()
     assert [log.k for log in project.logs()] == [1, 1, 1]
     project.release()
@@ -133,6 +133,7 @@ def test_a_job_that_slurm_holds_after_a_failed_launch_is_taken_up(make_slurm, tm
     for node in lab.nodes:
         lab.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)  # those that were drained
     project.orch("submit", "walk.yaml")
-    assert not [listed for listed in lab.queue() if listed.partition("_")[0] == job]  # whoever takes its runs up ends it
+    there = [listed.partition("_")[0] for listed in lab.queue()]
+    assert job not in there  # whoever takes its runs up ends it
     project.arrived(expected)
     assert project.verdicts() == {1: 3}
