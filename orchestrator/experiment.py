@@ -200,9 +200,26 @@ def find(name: str, project: Path | None = None) -> Experiment:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"experiment {name!r} cannot be loaded from {target}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+        said = f"{type(error).__name__}: {error}{_last_line(error)}"
+        raise UserError(f"experiment {name!r} cannot be loaded from {target}: {said}") from error
     if not isinstance(found, Experiment):
         raise UserError(f"{target} is a {type(found).__name__}, not an orchestrator.experiment.Experiment")
+    known_paths = {path for path, _ in fields(found.params)}
+    for what, path in (("steps", found.steps), ("cadence", found.cadence)):
+        if path is not None and path not in known_paths:
+            raise UserError(f"{target} has {what}={path!r}, which is no parameter of it.{nearest(path, known_paths)}")
     return replace(found, reference=name)
+
+
+def _last_line(error: BaseException) -> str:
+    """Say where an exception comes from, as `` (file:line)``; a syntax error says it itself."""
+    if isinstance(error, SyntaxError):
+        return ""
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({frame.filename}:{frame.lineno})"
 
 
 # --- leaves -----------------------------------------------------------------------------------------------------------

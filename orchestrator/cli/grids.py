@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import settings
 from orchestrator.cli.common import agreed, note
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.cli.common import GridOptions
@@ -86,6 +87,8 @@ def read(options: GridOptions) -> Work:
         note(f"expanding {count:,} points")
     own = loaded.experiment.form == "command" or loaded.experiment.train.partition(".")[0] not in OURS
     theirs = project if own else None
+    if own and loaded.experiment.form != "command":
+        _check_train(loaded.experiment.reference, loaded.experiment.train)
     return Work(
         name=loaded.study,
         desired=desired(loaded, expand(loaded), theirs),
@@ -94,6 +97,25 @@ def read(options: GridOptions) -> Work:
         grid=loaded,
         project=theirs,
     )
+
+
+def _check_train(experiment: str, train: str) -> None:
+    """Look for the module of a user's train function, which only workers import.
+
+    Raises
+    ------
+    UserError
+        If there is none: every run would fail.
+    """
+    from importlib.util import find_spec
+
+    module = train.partition(":")[0]
+    try:
+        found = find_spec(module) is not None
+    except ImportError:
+        found = False
+    if not found:
+        raise UserError(f"experiment {experiment!r} has train={train!r}, and there is no module {module!r}")
 
 
 OURS = ("experiments",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
@@ -24,6 +25,9 @@ STYLES: Mapping[str, str] = {
     "lost": "magenta",
 }
 """One colour per state, everywhere."""
+
+OF_PYTHON = re.compile(r'\s+([~^ ]+$|File "<frozen )')
+"""Lines of a traceback that help nobody: underlines, and frames inside the import system."""
 
 PLAIN_WIDTH = 160
 """Columns of output that goes to no terminal: nothing is folded that a person would want to grep."""
@@ -170,8 +174,8 @@ def failure_lines(failure: Failure, *, quote: int = 0) -> Text:
 
 
 def _last_frames(traceback: str, most: int) -> list[str]:
-    """Return the end of a traceback, without the message, which is said already."""
-    lines = [line for line in traceback.splitlines() if line.startswith("  ")]
+    """Return the end of a traceback, without the message, which is said already, and what Python adds of its own."""
+    lines = [line for line in traceback.splitlines() if line.startswith("  ") and not OF_PYTHON.match(line)]
     return lines[-most:] if most else []
 
 

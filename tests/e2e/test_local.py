@@ -8,6 +8,8 @@ import os
 import signal
 from collections import Counter
 
+import pytest
+
 from orchestrator.study.study import Study
 from tests.e2e.conftest import GRID, Project
 from tests.needs import needs_r
@@ -260,6 +262,24 @@ def test_mistakes_in_a_grid_name_their_place(project: Project) -> None:
     done = project.orch("run", "walk.yaml", code=2)
     assert done.stderr.startswith("orch: walk.yaml:5:3: ")
     assert "Did you mean 'rate'?" in done.stderr
+    assert not (project.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("TOY =", "raise ValueError('halt')\nTOY =", "ValueError: halt (/"),
+        ("TOY =", "TOY = (", "SyntaxError: '(' was never closed (params.py, line"),
+        ('steps="steps"', 'steps="step"', "has steps='step', which is no parameter of it. Did you mean 'steps'?"),
+        ("toy.train:train", "toy.trian:train", "there is no module 'toy.trian'"),
+    ],
+)
+def test_mistakes_in_an_experiment_stop_before_anything_is_trained(
+    project: Project, old: str, new: str, said: str
+) -> None:
+    params = project.folder / "toy" / "params.py"
+    params.write_text(params.read_text().replace(old, new))
+    assert said in project.orch("run", "walk.yaml", code=2).stderr
     assert not (project.folder / "runs").exists()
 
 
