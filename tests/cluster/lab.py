@@ -126,8 +126,12 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_controller(self) -> None:
-        """Start slurmctld, and wait until it answers."""
-        self._start("slurmctld", "slurmctld", "-D")
+        """Start slurmctld, and wait until it answers.
+
+        One that was killed may take a job for running that ended a moment before, start it again, find its script gone,
+        and end itself over that: with ``-i`` it ends the job.
+        """
+        self._start("slurmctld", "slurmctld", "-D", "-i")
         self.wait(lambda: self.run("scontrol", "ping", check=False).returncode == 0, "an answer of slurmctld")
 
     def stop_controller(self) -> None:
