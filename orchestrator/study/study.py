@@ -56,7 +56,8 @@ class Study(Chain):
             if (path / "submissions").is_dir():
                 return cls(path)
         known = cls.names(root)
-        there = f"there are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}." if known else "it has none."
+        none = "it has none. Was it submitted from another folder? --root and ORCH_ROOT say where studies are."
+        there = f"there are: {', '.join(known[:10])}{', …' if len(known) > 10 else ''}." if known else none
         raise UserError(f"there is no study {str(name)!r} in {folder}; {there}{nearest(str(name), known)}")
 
     @classmethod
