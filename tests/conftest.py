@@ -14,6 +14,9 @@ settings.load_profile("busy")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# One thread, as workers have: on a busy machine threads wait for each other longer than tests compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # What whoever runs the tests has set for their own studies must not decide where those of the tests are.
 for name in [name for name in os.environ if name.startswith("ORCH_") and not name.startswith("ORCH_TESTS_")]:
     del os.environ[name]

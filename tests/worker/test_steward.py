@@ -218,7 +218,8 @@ def test_a_broken_export_changes_no_result(tmp_path, start):
     assert "the tables cannot be written" in (study.path / "steward" / "1" / "stderr").read_text()
 
 
-def test_workers_have_one_thread_each(tmp_path, start):
+def test_workers_have_one_thread_each(tmp_path, start, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
     train = PLAIN["toy/train.py"] + "\n_train = train\ndef train(run):\n    import json\n    (run.dir / 'env').write_text(json.dumps(dict(os.environ)))\n    _train(run)\n"  # fmt: skip  # noqa: E501
     study = plain_study(tmp_path, {**PLAIN, "toy/train.py": train}, [{"steps": 2}])
     job = start(study)
