@@ -7,6 +7,7 @@ it says the CPU seconds from the start of the process until that file is closed.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -132,7 +133,11 @@ def no_kernel(read: Callable[[Path], Columns]) -> Callable[[Path], Columns]:
 
 
 def import_ours() -> None:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as orch export does
+    from orchestrator.cli.export import LEAN, RARELY
+
+    gc.set_threshold(RARELY)  # this and what follows as orch export does
+    for name, value in LEAN.items():
+        os.environ.setdefault(name, value)
     import export.corpus
     import export.messages
     import export.scalars
