@@ -47,7 +47,25 @@ def find(study: Study, living: Container[str] = ()) -> list[Waste]:
     OSError
         If a journal is there and cannot be read.
     """
-    runs = {run for entry in _submissions(study) for run in study.runs_of(entry.generation)}
+    # Files first, and what is needed afterwards: a checkpoint that comes in between is not among the files.
+    files: set[Path] = set()
+    runs: set[bytes] = set()
+    tried: set[bytes] = set()
+    again: dict[bytes, tuple[int, int]] = {}  # the last attempt from nothing, where it was not the first
+    for entry in _submissions(study):
+        points = study.runs_of(entry.generation)
+        runs.update(points)
+        for spec in entry.tasks:
+            positions = spec.indices()
+            for log in study.incarnations(spec.name):
+                if spec.name not in living:
+                    files.update(log.path / record["file"] for record in log.course if "file" in record)
+                for position, step in zip(positions, log.begun, strict=True):
+                    run = points[position]
+                    if step == NEVER and run in tried:
+                        again[run] = entry.n, log.k
+                    if step is not None:
+                        tried.add(run)
     standing = study.standing(runs)
     needed = {
         candidate.path
@@ -55,25 +73,10 @@ def find(study: Study, living: Container[str] = ()) -> list[Waste]:
         if run not in standing.finished
         for candidate in candidates
     }
-    found: list[Waste] = []
-    tried: set[bytes] = set()
-    again: dict[bytes, tuple[int, int]] = {}  # the last attempt from nothing, where it was not the first
-    for entry in _submissions(study):
-        points = study.runs_of(entry.generation)
-        for spec in entry.tasks:
-            positions = spec.indices()
-            for log in study.incarnations(spec.name):
-                if spec.name not in living:
-                    paths = {log.path / record["file"] for record in log.course if "file" in record}
-                    found += _there("checkpoint", sorted(paths - needed))
-                for position, step in zip(positions, log.begun, strict=True):
-                    run = points[position]
-                    if step == NEVER and run in tried:
-                        again[run] = entry.n, log.k
-                    if step is not None and run in standing.finished:
-                        tried.add(run)
+    found = list(_there("checkpoint", sorted(files - needed)))
     for run, last in again.items():
-        found += _there("events", _before(study, run, last))
+        if run in standing.finished:
+            found += _there("events", _before(study, run, last))
     return found
 
 
@@ -84,7 +87,12 @@ def remove(waste: list[Waste]) -> None:
 
 
 def _submissions(study: Study) -> Iterator[Submission]:
-    return (entry for entry in study.chain() if entry.kind == "submit")
+    """Yield the submissions, but for those of commands: these go on as they themselves can, which nobody else knows."""
+    for entry in study.chain():
+        if entry.kind == "submit":
+            generation = study.generation(entry.generation)
+            if generation is not None and generation.info["form"] != "command":
+                yield entry
 
 
 def _before(study: Study, run: bytes, last: tuple[int, int]) -> list[Path]:

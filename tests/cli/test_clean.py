@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,26 @@ from orchestrator.study import waste
 from orchestrator.study.records import Submission, TaskSpec
 from orchestrator.study.study import Study
 from tests.faults.proof import contradictions, rows
-from tests.worker.helpers import PLAIN, eventually, interrupt, plain_study, start_worker, work
+from tests.worker.helpers import PLAIN, command_study, eventually, interrupt, plain_study, series, start_worker, work
 
 LONG = {"steps": 60, "pause": 0.01}
+
+# Goes on by itself where it was broken off, in event files that begin there.
+RESUMES = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, os.environ["ORCH_TEST_HOME"])
+import numpy as np
+from orchestrator.worker import events
+name, own = (Path(word) for word in sys.argv[1:])
+first = int(own.read_text()) if own.exists() else 0
+files = events.EventFiles(lambda lane: name / "events.out.tfevents.123.host.1.0")
+files.begin(0, first)
+for step in range(first, first + 3): files.add([0], [step], ["total"], np.full((1, 1), 0.5))
+files.flush()
+own.write_text(str(first + 3))
+if not first: time.sleep(600)
+"""
 
 
 def checkpoints(study, task, k):
@@ -80,6 +98,36 @@ def test_without_its_successor_s_file_an_attempt_stays(killed):
     (run,) = killed.generation().runs[1:]
     killed.event_file(run, 2, "2-0", 1).unlink()
     assert [one for one in waste.find(killed) if one.kind == "events"] == []
+
+
+def test_of_a_program_that_goes_on_by_itself_all_events_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("ORCH_TEST_HOME", str(Path(__file__).parents[2]))
+    template = f"python train.py ${{run.dir}} {tmp_path}/own-${{run.id}}"
+    study = command_study(tmp_path, template, [{}], files={"train.py": RESUMES})
+    worker = start_worker(study, "1-0")
+    eventually(lambda: any(path.read_text() for path in tmp_path.glob("own-*")))
+    interrupt(study, worker)
+    assert work(study) == 0
+    [run] = study.generation().runs
+    assert [log.begun for log in study.incarnations("1-0")] == [[-1], [-1]]
+    assert study.finished([run]) == {run}
+    before = series(study, run)
+    waste.remove(waste.find(study))
+    assert series(study, run) == before == [(step, 0.5) for step in range(6)]
+
+
+def test_what_is_written_while_it_looks_stays(killed, monkeypatch):
+    def standing(study, runs, known=Study.standing):
+        found = known(study, runs)
+        successor = study.begin("1-0")
+        successor.write("restored", lanes=[0], steps=[1])
+        successor.checkpoint(lambda file: file.write(b"whole"), [0], [2])
+        successor.close()
+        return found
+
+    monkeypatch.setattr(Study, "standing", standing)
+    found = {one.path for one in waste.find(killed)}
+    assert not found & set(checkpoints(killed, "1-0", 2))
 
 
 def test_the_command_says_what_goes(killed, orch):
