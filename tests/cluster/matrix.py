@@ -79,7 +79,7 @@ class Params(ExperimentParams):
     steps: int = 100
 
 
-TOY = Experiment("toy", params=Params, train="toy.train:train", cadence="every", steps="steps")
+TOY = Experiment("toy", params=Params, train="toy.train:train", steps="steps")
 """,
     "toy/train.py": """
 import os

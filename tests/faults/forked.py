@@ -67,7 +67,7 @@ class Params(ExperimentParams):
     rate: Lane[float] = 1.0
     steps: int = 30
 
-EXP = Experiment("stacked", params=Params, train="stacked.train:train", cadence="every", steps="steps")
+EXP = Experiment("stacked", params=Params, train="stacked.train:train", steps="steps")
 """,
     "stacked/train.py": """
 import torch

@@ -17,7 +17,7 @@ class Params(ExperimentParams):
     steps: int = 100
     pause: float = 0.0
 
-EXP = Experiment("stacked", params=Params, train="stacked.train:train", cadence="every", steps="steps")
+EXP = Experiment("stacked", params=Params, train="stacked.train:train", steps="steps")
 """
 
 TRAIN = """
