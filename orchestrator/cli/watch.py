@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def command(study: str, interval: float | None, as_json: bool, root: str | None) -> int:
     """Follow a study until nothing is left to do; Ctrl-C ends the watching, not the study.
 
-    Returns 0 if every run is done and 1 if some failed or were cancelled. With --json, prints the status at the end.
+    Returns 0 if every run that was asked for is done and 1 if some failed or were cancelled. With --json, prints the
+    status at the end.
     """
     opened = common.open_study(study, root)
     common.newest(opened)

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import ExitCode, UserError
+from orchestrator.filters import select
 from orchestrator.liveness import MOST_STEWARDS, Clusters, Elsewhere, ask, elsewhere, unfinished_jobs
 from orchestrator.states import RUN_STATES, JobState, RunState
+from orchestrator.study.generation import Generation
 from orchestrator.study.history import History
 from orchestrator.study.study import Study
 from orchestrator.study.watch import HeartbeatWatch
@@ -62,6 +64,8 @@ class Overview:
         Figures that would come out otherwise now; for whoever looks once.
     unreachable
         Why the scheduler could not be asked; None if it could.
+    left_out
+        Runs that wait because the last submission asked for others only.
     """
 
     study: str
@@ -87,6 +91,7 @@ class Overview:
     unreachable: str | None = None
     rate: float | None = None
     seconds_left: float | None = None
+    left_out: int = 0
 
     @property
     def total(self) -> int:
@@ -103,7 +108,7 @@ class Overview:
         """What ``orch run`` and ``orch watch`` return when they end here."""
         if self.unreachable:
             return ExitCode.SCHEDULER_UNREACHABLE
-        return ExitCode.OK if self.runs["done"] == self.total else ExitCode.RUNS_FAILED
+        return ExitCode.OK if self.runs["done"] + self.left_out == self.total else ExitCode.RUNS_FAILED
 
     def to_json(self) -> dict[str, Any]:
         """Return the overview as ``orch status --json`` prints it."""
@@ -215,7 +220,17 @@ def observe(
         idle=not alive and not unreachable and all(state == "gone" for state in jobs.values()),
         damaged=tuple(map(str, history.damaged)),
         unreachable=unreachable,
+        left_out=_left_out(generation, states, last.only if last else ()),
     )
+
+
+def _left_out(generation: Generation, states: Mapping[bytes, RunState], only: Sequence[str]) -> int:
+    """Return how many runs wait because a submission asked for others only."""
+    try:
+        asked = {generation.runs[position] for position in select(generation.points, only)} if only else states
+    except UserError:  # the grid has another axis by now
+        return 0
+    return sum(state == "waiting" and run not in asked for run, state in states.items())
 
 
 def _by_host(others: Iterable[Elsewhere], alive: Container[str]) -> dict[str, int]:
