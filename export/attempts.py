@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +61,9 @@ def walk(
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
-                    if not (entry.is_symlink() and _leads_back(entry.path, top)):
-                        folders.append(entry.path)
-                elif "tfevents" in entry.name and entry.is_file():
-                    files.append(entry.path)
+                kind = _kind(entry, top, lost)
+                if kind != "other":
+                    (folders if kind == "folder" else files).append(entry.path)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -75,6 +74,18 @@ def walk(
         yield folder, sorted(files, key=_order) if len(files) > 1 else files
     for below in sorted(folders):
         yield from walk(below, lost, top)
+
+
+def _kind(entry: os.DirEntry[str], top: str, lost: list[tuple[str, str]] | None) -> Literal["folder", "file", "other"]:
+    """Say what an entry is to a walk; of links that nobody can follow, it is told why."""
+    try:
+        if entry.is_dir():
+            return "other" if entry.is_symlink() and _leads_back(entry.path, top) else "folder"
+        return "file" if "tfevents" in entry.name and entry.is_file() else "other"
+    except OSError as error:  # it leads round in a circle, or to where one may not look
+        if lost is not None:
+            lost.append((entry.path, f"the link cannot be followed: {error.strerror}"))
+        return "other"
 
 
 def _leads_back(link: str, top: str) -> bool:

@@ -267,6 +267,7 @@ def test_links_to_folders_are_followed_and_lead_nowhere_twice(logs: Path, tmp_pa
     (tmp_path / "elsewhere" / "back").symlink_to(logs)
     (logs / "run_0" / "itself").symlink_to(".")
     (logs / "run_1" / "gone").symlink_to(tmp_path / "nowhere")
+    (logs / "run_2" / "circle").symlink_to("circle")  # and what lies beside it is read
     export_logdir(logs, out=tmp_path / "out", layouts=["long"], formats=["parquet"])
     assert table(tmp_path / "out")["run"].unique().tolist() == ["link/below", *(f"run_{run}" for run in range(5))]
 
