@@ -211,6 +211,7 @@ def _own_table(study: Study, figure: Mapping[str, Any]) -> Any:
     figure
         ``table`` names a function ``module:function`` that takes the study's folder, and returns a pandas data frame.
     """
+    import pandas as pd
     import pyarrow as pa
 
     name, target = figure["name"], figure["table"]
@@ -219,21 +220,42 @@ def _own_table(study: Study, figure: Mapping[str, Any]) -> Any:
         make = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"figure {name!r} has table: {target}, which cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+        raise UserError(f"figure {name!r} has table: {target}, which cannot be loaded: {error!r}") from error
     try:
         rows = make(study.path)
     except UserError as error:
         raise UserError(f"figure {name!r}: {error.message}", exit_code=error.exit_code) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"figure {name!r}: {target} failed: {error!r}", exit_code=ExitCode.RUNS_FAILED) from error
+    if not isinstance(rows, pd.DataFrame):
+        raise UserError(f"figure {name!r}: {target} returned a {type(rows).__name__}, not a pandas data frame")
+    if rows.columns.has_duplicates:
+        raise UserError(f"figure {name!r}: the table of {target} has several columns of one name")
+    rows = rows.set_axis(rows.columns.map(str), axis="columns")
     for column, wanted in (figure.get("where") or {}).items():
         if column not in rows.columns:
             raise UserError(
                 f"figure {name!r} has where: {column}, and the table of {target} has the columns "
                 f"{', '.join(rows.columns)}.{nearest(column, rows.columns)}"
             )
-        texts = {_word(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-        rows = rows[[_word(value) in texts for value in rows[column]]]
-    return pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+        known = dict.fromkeys(_word(value) for value in rows[column])
+        keys = {_key(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+        rows = rows[np.array([_key(value) in keys for value in rows[column]], bool)]
+        if known and rows.empty:
+            raise UserError(
+                f"figure {name!r} has where: {column}: {wanted}, and no row of the table of {target} has that; there "
+                f"are {', '.join(known)}.",
+                exit_code=ExitCode.RUNS_FAILED,
+            )
+    try:
+        table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UserError(f"figure {name!r}: the table of {target} has columns of no one kind: {error}") from error
+    for field in table.schema:
+        if pa.types.is_nested(field.type):
+            raise UserError(f"figure {name!r}: column {field.name} of the table of {target} holds no single values")
+    return table
 
 
 def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], figure: Mapping[str, Any]) -> Any:
@@ -271,6 +293,15 @@ def _summary(study: Study, generation: Generation, by: Sequence[Dictionary], fig
 
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _key(value: object) -> object:
+    """Return what a value is chosen by: numbers by what they are, so that 1 is 1.0; others by their words."""
+    word = _word(value)
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def _run(

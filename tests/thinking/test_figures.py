@@ -113,13 +113,41 @@ def test_curves_of_single_seeds(tmp_path):
         ({"table": "nowhere.to.be.found:table"}, "which cannot be loaded: No module named 'nowhere'"),
         ({"table": "tests.thinking.test_figures:broken"}, "broken failed: ValueError('of a mistake')"),
         ({"table": "tests.thinking.test_figures:refusing"}, "figure 'fig': there is nothing yet"),
+        ({"table": "tests.thinking.test_figures:leaving"}, "leaving failed: SystemExit('that is all')"),
+        ({"table": "tests.thinking.test_figures:returning_nothing"}, "returned a NoneType, not a pandas data frame"),
+        ({"table": "tests.thinking.test_figures:of_two_kinds"}, "of_two_kinds has columns of no one kind: "),
+        ({"table": "tests.thinking.test_figures:of_lists"}, "figure 'fig': column test_data of the table of "),
         ({"where": {"tset_data": 18}}, "Did you mean 'test_data'"),
+        ({"where": {"test_data": 19, "model": "x"}}, "where: test_data: 19, and no row of the table of experiments"),
     ],
 )
 def test_a_table_that_cannot_be_made_is_told(tmp_path, figure, says):
     with pytest.raises(UserError) as told:
         figures.draw(study_of(tmp_path, **figure))
     assert says in str(told.value)
+
+
+@needs_r
+def test_numbers_are_chosen_by_what_they_are(tmp_path):
+    study = study_of(tmp_path, where={"test_data": 18.0, "alpha": 1}, options={"colour": "test_data"})
+    figures.draw(study)
+    assert set(pd.read_csv(study.figures / "fig.csv")["test_data"]) == {18}
+
+
+def leaving(folder):
+    raise SystemExit("that is all")
+
+
+def returning_nothing(folder):
+    pass
+
+
+def of_two_kinds(folder):
+    return pd.DataFrame({"test_data": [18, "many"]})
+
+
+def of_lists(folder):
+    return pd.DataFrame({"test_data": [[18], [24]]})
 
 
 def broken(folder):
