@@ -12,9 +12,11 @@ from orchestrator.cli.common import agreed, note
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.cli.common import GridOptions
     from orchestrator.clusters.base import Cluster
-    from orchestrator.grid import Grid
+    from orchestrator.grid import FigureSpec, Grid
     from orchestrator.plan import Plan
     from orchestrator.study.study import Study
     from orchestrator.submit import Desired, Request
@@ -74,10 +76,7 @@ def read(options: GridOptions) -> Work:
     project = project_of(path)
     loaded = load(path, file=options.grid, overrides=words, project=project)
     if loaded.figures:
-        from export.stale import script
-
-        for figure in loaded.figures:
-            script(figure.model_dump())  # what cannot be drawn is known now, not when all is trained
+        loaded = dataclasses.replace(loaded, figures=_drawable(loaded.figures, (path.absolute().parent, project)))
     given = {word.partition("=")[0].removeprefix("resources.") for word in words if word.startswith("resources.")}
     resources = settings.resources(loaded.resources, given)
     flags_given = {"env-change": options.allow_env_change, "mixed-engines": options.allow_mixed_engines}
@@ -87,7 +86,8 @@ def read(options: GridOptions) -> Work:
         note(f"expanding {count:,} points")
     own = loaded.experiment.form == "command" or loaded.experiment.train.partition(".")[0] not in OURS
     theirs = project if own else None
-    if own and loaded.experiment.form != "command":
+    here = not loaded.resources.python  # another one has modules of its own
+    if own and here and loaded.experiment.form != "command":
         _check_train(loaded.experiment.reference, loaded.experiment.train)
     return Work(
         name=loaded.study,
@@ -97,6 +97,28 @@ def read(options: GridOptions) -> Work:
         grid=loaded,
         project=theirs,
     )
+
+
+def _drawable(figures: Sequence[FigureSpec], folders: Sequence[Path]) -> list[FigureSpec]:
+    """Return the figures with whole paths of scripts of one's own: whoever draws them may be in another folder.
+
+    A relative path begins at the current folder, or at the first of some others where there is such a file.
+
+    Raises
+    ------
+    UserError
+        If there is no such script: what cannot be drawn is known now, not when all is trained.
+    """
+    from export.stale import script
+
+    found = []
+    for figure in figures:
+        name = Path(figure.script).expanduser()
+        places = (folder / name for folder in (Path.cwd(), *folders)) if name.suffix else ()  # ours are named without
+        own = next((place for place in places if place.is_file()), None)
+        found.append(figure.model_copy(update={"script": str(own)}) if own is not None else figure)
+        script(found[-1].model_dump())
+    return found
 
 
 def _check_train(experiment: str, train: str) -> None:
@@ -112,8 +134,10 @@ def _check_train(experiment: str, train: str) -> None:
     module = train.partition(":")[0]
     try:
         found = find_spec(module) is not None
-    except ImportError:
-        found = False
+    except ModuleNotFoundError as error:
+        found = not f"{module}.".startswith(f"{error.name}.")
+    except (Exception, SystemExit):  # noqa: BLE001  (what its package imports, workers may have, and this machine not)
+        found = True
     if not found:
         raise UserError(f"experiment {experiment!r} has train={train!r}, and there is no module {module!r}")
 

@@ -299,6 +299,26 @@ def test_mistakes_in_an_experiment_stop_before_anything_is_trained(
     assert not (project.folder / "runs").exists()
 
 
+@pytest.mark.parametrize("init", ["import only_where_workers_are", "raise RuntimeError('no GPU here')"])
+def test_a_package_that_only_workers_can_import_is_no_mistake(project: Project, init: str) -> None:
+    (project.folder / "toy").joinpath("params.py").rename(project.folder / "toy_params.py")
+    (project.folder / "toy" / "__init__.py").write_text(init)
+    project.grid.write_text(GRID.replace("toy.params", "toy_params"))
+    assert project.json("plan", "walk.yaml")["runs"]["new"] == 6
+
+
+def test_a_figure_script_of_ones_own_is_found_from_anywhere(project: Project) -> None:
+    (project.folder / "jobs").mkdir()
+    grid = project.folder / "jobs" / "walk.yaml"
+    grid.write_text(GRID + "figures: [{name: mine, script: mine.R, x: rate}]\n")
+    assert "mine.R" in project.orch("plan", grid, code=2).stderr
+    for folder in (grid.parent, project.folder):
+        (folder / "mine.R").touch()
+        project.orch("submit", grid)
+        [figure] = Study.open("walk", project.folder / "runs").generation().info["figures"]
+        assert figure["script"] == str(folder / "mine.R"), "the steward may be at work in another folder"
+
+
 def test_many_runs_are_submitted_only_with_a_yes(project: Project) -> None:
     """On a terminal: a program that calls orch is not asked."""
     import pty
