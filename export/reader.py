@@ -239,7 +239,7 @@ class Reader:
             report.records += records[index]
             report.scalars += first[index + 1] - first[index]
             report.end = end + shifts[index]
-            if end - piece.begin >= CHECK or report.checked > MOST_CHECK:
+            if end - piece.begin >= CHECK:
                 report.check = report.checked = 0
             last = room[max(piece.begin, end - CHECK) : end].tobytes()
             report.check, report.checked = extended(report.check, last), report.checked + len(last)
@@ -303,10 +303,18 @@ def read_events(path: Path | str, decoder: Decoder | None = None, size: int = BA
 
 
 def goes_on(report: Report) -> bool:
-    """Say whether a file still has the same last bytes before the place where its reading ended."""
+    """Say whether a file still has the same last bytes before the place where its reading ended.
+
+    Of a file that grew little by little these became many: from then on the last of them will do.
+    """
     try:
         with open(report.path, "rb") as file:
             file.seek(report.end - report.checked)
-            return crc(file.read(report.checked)) == report.check
+            last = file.read(report.checked)
     except OSError:
         return False
+    if crc(last) != report.check:
+        return False
+    if len(last) > MOST_CHECK:
+        report.check, report.checked = crc(last[-CHECK:]), CHECK
+    return True

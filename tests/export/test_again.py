@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export import scalars, store
+from export import reader, scalars, store
 from export.tables import CACHE, export_logdir, export_study
 from orchestrator.cli.main import main
 from tests.export.events import scalar, series, start, version
@@ -95,11 +95,13 @@ def test_a_file_that_changed_in_its_middle_is_read_anew(logs: Path, tmp_path: Pa
     assert damage["file"] == str(path)
 
 
+@pytest.mark.parametrize("most", [reader.MOST_CHECK, reader.CHECK])
 @pytest.mark.parametrize(("place", "noticed"), [(100, False), (-1000, True), (-60, True)])
 def test_a_file_that_changed_and_grew_is_read_anew_if_it_changed_near_its_end(
-    logs: Path, tmp_path: Path, place: int, *, noticed: bool
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, most: int, *, noticed: bool
 ) -> None:
     """It is read on from where it ended otherwise: docs/export.md says so."""
+    monkeypatch.setattr(reader, "MOST_CHECK", most)
     path = logs / "run_0" / "events.out.tfevents.1.host"
     for turn in range(3):  # as little as a record at a time: what is compared does not shrink to that
         export_logdir(logs, out=tmp_path / "out")
