@@ -61,7 +61,7 @@ def test_from_a_grid_to_tables(project: Project) -> None:
     printed = project.orch(
         "export", "walk", "--format", "csv", "--layout", "wide", "--tag", "dist*", "--out", out
     ).stdout
-    assert str(out / "wide.csv") in printed.split()
+    assert str(out / "wide.csv") in printed.splitlines()
     by_folder = project.json("export", "--logdir", "runs/walk/events", "--out", "plain")
     assert by_folder["read"] == 6
 
