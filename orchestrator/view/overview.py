@@ -267,7 +267,10 @@ def poll(study: Study, history: History, clusters: Clusters | None = None) -> di
     last = next((entry for entry in reversed(chain) if entry.kind == "submit"), None)
     jobs = {job.job_id: job for job in unfinished_jobs(study, history)}
     if last is not None and last.scheduler == "local":
-        # The job is the steward: when its tasks ended it may be about to go on, or to export.
-        jobs |= {job.job_id: job for job in study.jobs() if job.n == last.n}
+        # The job is the steward: when its tasks ended it may be about to go on, or to export. What it goes on with has
+        # no job of its own for a moment.
+        known = study.jobs()
+        newest = max((job.n for job in known), default=0)
+        jobs |= {job.job_id: job for job in known if job.n == newest}
     stewards = list(study.stewards().values())
     return ask([*jobs.values(), *stewards[-MOST_STEWARDS:]], clusters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from click.testing import Result
 from orchestrator import identity
 from orchestrator.errors import UserError
 from orchestrator.states import RUN_STATES
+from orchestrator.study.study import Study
+from orchestrator.submit import submit
 from orchestrator.view import table
 from orchestrator.view.overview import observe
 from tests.cli.conftest import Mixed
+from tests.study.studies import FakeCluster, make_points, make_wanted, start
 
 Orch = Callable[..., Result]
 
@@ -209,3 +213,16 @@ def test_quantities() -> None:
         "2h 05m",
         "1d 1h",
     ]
+
+
+def test_a_steward_that_goes_on_is_there_before_its_next_job_is(tmp_path: Path) -> None:
+    study, cluster = Study.create(tmp_path, "s"), FakeCluster(kind="local")
+    submit(study, make_wanted(make_points(2), resources={"lanes": 1}), cluster, clusters=cluster)
+    [entry], [job] = study.chain(), study.jobs()
+    for spec in entry.tasks:
+        start(study, spec.name).write("end", reason="finished")
+    cluster.states[job.job_id] = "running"
+    study.publish(replace(entry, tag="next").numbered(entry.n + 1))
+    assert not observe(study, cluster).idle
+    cluster.states[job.job_id] = "gone"
+    assert observe(study, cluster).idle
