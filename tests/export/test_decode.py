@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -91,6 +92,13 @@ def test_damaged_wild_files(
     assert (file.report.end, file.report.tail) == (end, len(data) - end)
 
 
+def assert_same(one: Report, other: Report) -> None:
+    """How many last bytes are compared depends on the pieces that were read; that they are the file's does not."""
+    assert replace(one, check=0, checked=0) == replace(other, check=0, checked=0)
+    assert reader.goes_on(one)
+    assert reader.goes_on(other)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=FOLDERS)
 @given(
     PLANS.filter(lambda plan: not _ambiguous(plan)), SEEDS, st.integers(1, 150), st.lists(DAMAGE, max_size=3),
@@ -102,7 +110,7 @@ def test_the_size_of_the_buffer_does_not_matter(
     path = write(tmp_path, hurt(framed(wild_events(plan, seed, count, regular=False)), damages))
     whole, parts = read_events(path), read_events(path, size=size)
     assert found(parts) == found(whole)
-    assert parts.report == whole.report
+    assert_same(parts.report, whole.report)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=FOLDERS)
@@ -123,7 +131,7 @@ def test_a_file_that_grows_is_read_in_parts(
     marks = np.array(report.marks, np.int64).reshape(-1, 2)
     grown = EventFile(reader.Columns.join(decoder.tags, rows), marks[:, 0], marks[:, 1], report)
     assert found(grown) == found(whole)
-    assert report == whole.report
+    assert_same(report, whole.report)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=FOLDERS)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -35,7 +36,7 @@ def ours(folder: Path, place: Path) -> Counter[Row]:
 
 def tensorboards(folder: Path, *, purge: bool = False) -> Counter[Row]:
     rows: Counter[Row] = Counter()
-    for place in sorted({path.parent for path in folder.rglob("*tfevents*")}):
+    for place in map(Path, sorted(GetLogdirSubdirectories(str(folder)))):  # it follows links, too
         run = place.relative_to(folder).as_posix()
         rows.update((run, tag, step, wall, repr(value)) for tag, step, wall, value in accumulated(place, purge=purge))
     return rows
