@@ -14,7 +14,7 @@ from orchestrator.study.study import Study
 from tests.faults.proof import contradictions, rows
 from tests.worker.helpers import PLAIN, command_study, eventually, interrupt, plain_study, series, start_worker, work
 
-LONG = {"steps": 60, "pause": 0.01}
+DIES = {"steps": 40, "pause": 0.01, "fail_at": 30, "how": "kill once"}
 
 # Goes on by itself where it was broken off, in event files that begin there.
 RESUMES = """
@@ -39,14 +39,14 @@ def checkpoints(study, task, k):
 
 
 @pytest.fixture
-def killed(tmp_path):
+def killed(tmp_path, monkeypatch):
     """A run whose worker was killed after a checkpoint, and one that is finished."""
-    study = plain_study(tmp_path, PLAIN, [LONG, {"steps": 5}], tasks=[[0], [1]])
+    monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
+    study = plain_study(tmp_path, PLAIN, [DIES, {"steps": 5}], tasks=[[0], [1]])
     study.take(1, 0, "job")
-    worker = start_worker(study, "1-0")
-    eventually(lambda: checkpoints(study, "1-0", 1))
-    interrupt(study, worker, signal.SIGKILL)
+    assert work(study, "1-0") == -signal.SIGKILL
     assert work(study, "1-1") == 0
+    assert study.restore_points(study.generation().runs[:1])
     return study
 
 
