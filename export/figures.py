@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -214,14 +213,10 @@ def _own_table(study: Study, figure: Mapping[str, Any]) -> Any:
     import pandas as pd
     import pyarrow as pa
 
+    from orchestrator.experiment import imported
+
     name, target = figure["name"], figure["table"]
-    module, _, attribute = target.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"figure {name!r} has table: {target}, which cannot be loaded: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
-        raise UserError(f"figure {name!r} has table: {target}, which cannot be loaded: {error!r}") from error
+    make = imported(target, f"figure {name!r} has table: {target}, which cannot be loaded")
     try:
         rows = make(study.path)
     except UserError as error:

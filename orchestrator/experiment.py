@@ -195,14 +195,7 @@ def find(name: str, project: Path | None = None) -> Experiment:
         raise UserError(f"there is no experiment {name!r}; installed: {choice}.{nearest(name, known)}")
     if ":" in name and project is not None and str(project) not in sys.path:
         sys.path.insert(0, str(project))
-    module, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"experiment {name!r} cannot be loaded from {target}: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
-        said = f"{type(error).__name__}: {error}{_last_line(error)}"
-        raise UserError(f"experiment {name!r} cannot be loaded from {target}: {said}") from error
+    found = imported(target, f"experiment {name!r} cannot be loaded from {target}")
     if not isinstance(found, Experiment):
         raise UserError(f"{target} is a {type(found).__name__}, not an orchestrator.experiment.Experiment")
     known_paths = {path for path, _ in fields(found.params)}
@@ -210,6 +203,23 @@ def find(name: str, project: Path | None = None) -> Experiment:
         if path is not None and path not in known_paths:
             raise UserError(f"{target} has {what}={path!r}, which is no parameter of it.{nearest(path, known_paths)}")
     return replace(found, reference=name)
+
+
+def imported(target: str, complaint: str) -> Any:
+    """Return what ``module:attribute`` names.
+
+    Raises
+    ------
+    UserError
+        The complaint, and why: there is no such thing, or the module raises when it is imported.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{complaint}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module does when it is imported
+        raise UserError(f"{complaint}: {type(error).__name__}: {error}{_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -226,7 +226,11 @@ def test_absent_and_damaged_files_of_svhn_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="there is no train_32x32.mat in"):
         images.load("svhn")
     path = tmp_path / "train_32x32.mat"
-    for data in (b"", b"no matlab file", b"MATLAB 5.0 MAT-file" + bytes(200)):
+    digits = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 2), np.uint8)
+    scipy.io.savemat(path, {"X": digits, "y": np.ones((2, 1))}, do_compression=True)  # as the published ones are
+    whole = path.read_bytes()
+    flipped = whole[:3000] + bytes([whole[3000] ^ 1]) + whole[3001:]
+    for data in (b"", b"no matlab file", b"MATLAB 5.0 MAT-file" + bytes(200), whole[:1000], flipped):
         path.write_bytes(data)
         with pytest.raises(UserError, match="train_32x32.mat cannot be read|it is not one of SVHN"):
             images.read_mat(path)

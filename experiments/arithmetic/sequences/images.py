@@ -118,13 +118,14 @@ def read_mat(path: Path) -> Photographs:
         If it is not there, damaged, or holds something else.
     """
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     if not path.exists():
         raise UserError(f"there is no {path.name} in {path.parent}; {SVHN_VARIABLE} names that folder")
     try:
         held = loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what is damaged raises whatever it likes: zlib.error, IndexError …
         raise UserError(f"{path} cannot be read: {error}") from error
     x, y = held.get("X"), held.get("y")
     if x is None or y is None or x.shape[:3] != (32, 32, 3) or y.size != x.shape[-1]:
